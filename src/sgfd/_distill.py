@@ -1,0 +1,226 @@
+"""Putting students into a recommender."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgfd._distilled import Distilled, live_features
+from sgfd._features import FeatureSource, FeatureTable
+from sgfd._labels import encode_labels
+from sgfd._loss import SGFDLoss
+from sgfd._projections import find_projections
+from sgfd._seed import seeded
+from sgfd._student import FeatureStudent
+from sgfd._teacher import SemanticTeacher
+
+
+def distill(
+    backbone: nn.Module,
+    features: "Mapping[str, FeatureSource | str]",
+    labels: "Tensor | np.ndarray | Sequence[object]",
+    *,
+    projections: Mapping[str, str] | None = None,
+    items: Callable[..., Tensor] | None = None,
+    loss_method: str | None = None,
+    student: Callable[[nn.Linear], FeatureStudent] = FeatureStudent.adopt,
+    teacher: SemanticTeacher | None = None,
+    loss: SGFDLoss | None = None,
+    num_classes: int | None = None,
+    seed: int = 0,
+) -> Distilled:
+    """Put students into a recommender, and a teacher and the distillation loss around it.
+
+    The layers through which the recommender reads raw features are replaced in place by students
+    that share their very Parameters, so its state-dict keys, and an optimizer made before, stay
+    good. That optimizer does not know the teacher: add ``model.teacher.parameters()`` to it, or
+    make it afterwards from ``model.parameters()``.
+
+    Args:
+        backbone: the recommender: one of ours, or any module with an ``nn.Linear`` per modality.
+            Of ours (``forward(batch)`` is the loss, ``items_of(batch)`` names its items)
+            nothing else need be said.
+        features: ``{modality: raw features (num_items, F_m)}``, floating: a tensor, an array, a
+            ``numpy.memmap``, or the dotted path of a tensor, parameter or embedding to read live
+            from the backbone (which it may train).
+        labels: (num_items,) semantic labels: class indices with -1 for unknown, or strings with
+            None for unknown (then ``encode_labels`` gives the indices).
+        projections: ``{modality: dotted path}`` of layers that are not to be found by width.
+        items: called with the arguments of the training loss, before it runs; returns the item
+            indices of the batch.
+        loss_method: name of the backbone's training loss, for example ``"calculate_loss"``; that
+            method of the result adds the distillation loss. Without it, and not one of ours, add
+            ``model.distillation_loss(items)`` in your own loop.
+        student: makes a student of a layer. The default keeps the layer's function to the bit
+            and only distils; ``functools.partial(FeatureStudent.adopt,
+            activation=F.leaky_relu, normalize=True)`` makes the paper's.
+        teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
+        loss: None for an ``SGFDLoss`` with its defaults.
+        num_classes: None for the largest label + 1 (or the teacher's).
+        seed: of the teacher's initial parameters; torch's generator is left as it was.
+
+    Returns:
+        The recommender with its students, teacher and loss.
+
+    Raises:
+        ProjectionError: if a layer is not found or not certain; the message lists candidates.
+        ValueError: for features, labels or options that do not fit each other, and for layers
+            with hooks, which a replacement would drop.
+        TypeError: for layers that are not exactly ``nn.Linear``.
+
+    Example:
+        >>> from sgfd.backbones import VBPR
+        >>> from sgfd.data import synthetic_catalog
+        >>> data = synthetic_catalog()
+        >>> model = distill(VBPR(data.train, data.features), data.features, data.labels)
+        >>> model.projections
+        {'image': 'projections.image', 'text': 'projections.text'}
+    """
+    if isinstance(backbone, (Distilled, nn.parallel.DistributedDataParallel)):
+        raise ValueError(
+            f"distill() takes the recommender itself; got {type(backbone).__qualname__}. Distil "
+            "once, and wrap the result: DistributedDataParallel(distill(...))."
+        )
+    y = _label_tensor(labels)
+    sources = {m: _source(backbone, m, source, len(y)) for m, source in features.items()}
+    widths = {m: _width(backbone, source) for m, source in sources.items()}
+    found = find_projections(backbone, widths, projections=projections)
+    layers = {m: _checked(m, path, backbone.get_submodule(path)) for m, path in found.items()}
+    outs = {m: layer.out_features for m, layer in layers.items()}
+    if loss_method is None and items is None and hasattr(backbone, "items_of"):
+        loss_method, items = "forward", cast("Callable[..., Tensor]", backbone.items_of)
+    if (loss_method is None) != (items is None):
+        raise ValueError(
+            "loss_method= and items= go together: which method is the training loss, and which "
+            f"items its arguments name; got loss_method={loss_method!r}, items={items!r}."
+        )
+    if loss_method is not None and not callable(getattr(backbone, loss_method, None)):
+        raise ValueError(f"loss_method {loss_method!r} is not a method of the backbone.")
+    if teacher is None:
+        with seeded(seed):
+            teacher = SemanticTeacher(widths, outs, _count(y, num_classes))
+    elif (teacher.in_features, teacher.out_features) != (widths, outs):
+        raise ValueError(
+            f"The teacher must read {widths} and give {outs}, as the students do; it reads "
+            f"{teacher.in_features} and gives {teacher.out_features}."
+        )
+    if _count(y, num_classes or teacher.num_classes) != teacher.num_classes:
+        raise ValueError(
+            f"num_classes must be the teacher's ({teacher.num_classes}); got {num_classes}."
+        )
+    students = {layer: student(layer) for layer in layers.values()}
+    for m, layer in layers.items():
+        _check_student(m, students[layer], layer, teacher)
+    _put(backbone, students)
+    weight = next(iter(layers.values())).weight
+    return Distilled(
+        backbone,
+        teacher.to(weight),
+        SGFDLoss() if loss is None else loss,
+        projections=found,
+        sources=sources,
+        labels=y.to(weight.device),
+        items=items,
+        loss_method=loss_method,
+    )
+
+
+def _label_tensor(labels: "Tensor | np.ndarray | Sequence[object]") -> Tensor:
+    y = labels
+    if not isinstance(y, (Tensor, np.ndarray)):
+        whole = all(isinstance(label, (int, np.integer)) for label in y)
+        y = np.asarray(y) if whole else encode_labels(y).labels
+    elif isinstance(y, np.ndarray) and y.dtype.kind in "OUS":
+        y = encode_labels(y.tolist()).labels
+    y = torch.as_tensor(y)
+    if y.ndim != 1 or len(y) == 0 or y.is_floating_point() or y.dtype == torch.bool:
+        raise ValueError(
+            "labels must be (num_items,) class indices, -1 where unknown, or strings; "
+            f"got shape {tuple(y.shape)} of {y.dtype}."
+        )
+    if int(y.min()) < -1:
+        raise ValueError(f"labels must be at least -1 (unknown); got {int(y.min())}.")
+    return y.detach().to(torch.int64)
+
+
+def _count(y: Tensor, num_classes: int | None) -> int:
+    """The declared number of classes, or the largest label + 1."""
+    largest = int(y.max())
+    if num_classes is None:
+        if largest < 0:
+            raise ValueError("No label is known; pass num_classes= if that is meant.")
+        return largest + 1
+    if largest >= num_classes:
+        raise ValueError(f"labels must be below num_classes={num_classes}; got {largest}.")
+    return num_classes
+
+
+def _source(
+    backbone: nn.Module, modality: str, source: "FeatureSource | str", num_items: int
+) -> FeatureTable | str:
+    name = f"features[{modality!r}]"
+    if not isinstance(source, str):
+        return FeatureTable(source, name=name, num_rows=num_items)
+    rows = len(live_features(backbone, source))
+    if rows != num_items:
+        raise ValueError(
+            f"{name} = {source!r} must have one row per label ({num_items}); got {rows} rows."
+        )
+    return source
+
+
+def _width(backbone: nn.Module, source: FeatureTable | str) -> int:
+    if isinstance(source, FeatureTable):
+        return source.width
+    return live_features(backbone, source).shape[1]
+
+
+def _checked(modality: str, path: str, layer: nn.Module) -> nn.Linear:
+    where = f"The layer {path!r} (modality {modality!r})"
+    if isinstance(layer, FeatureStudent):
+        raise ValueError(f"{where} is a student already: a backbone can be distilled once.")
+    # Parametrization gives the layer a class of its own, so it must be looked for first.
+    if nn.utils.parametrize.is_parametrized(layer):
+        raise ValueError(
+            f"{where} is parametrized, which the student would lose: remove the parametrization "
+            "(torch.nn.utils.parametrize.remove_parametrizations) first."
+        )
+    if type(layer) is not nn.Linear:
+        raise TypeError(
+            f"{where} must be exactly an nn.Linear, since a subclass may compute something else; "
+            f"got {type(layer).__module__}.{type(layer).__qualname__}."
+        )
+    hooks = [name for name, value in vars(layer).items() if name.endswith("_hooks") and value]
+    if hooks:
+        raise ValueError(
+            f"{where} has hooks ({', '.join(hooks)}), which the student would lose: remove them, "
+            "distil, and register them on the student."
+        )
+    return layer
+
+
+def _check_student(
+    modality: str, student: FeatureStudent, layer: nn.Linear, teacher: SemanticTeacher
+) -> None:
+    if not isinstance(student, FeatureStudent) or student.weight is not layer.weight:
+        raise TypeError(
+            "student= must make a FeatureStudent that shares the layer's weight, as "
+            f"FeatureStudent.adopt does; for {modality!r} it made {student!r}."
+        )
+    if student.embed_normalize != teacher.normalize:
+        raise ValueError(
+            "Teacher and student must be comparable: the teacher has "
+            f"normalize={teacher.normalize}, the student of {modality!r} has "
+            f"embed_normalize={student.embed_normalize}."
+        )
+
+
+def _put(backbone: nn.Module, students: Mapping[nn.Linear, FeatureStudent]) -> None:
+    """Replace each layer wherever it is registered."""
+    for parent in list(backbone.modules()):
+        # Straight into the table of submodules: setattr would not know a ModuleList's indices.
+        for leaf, child in parent._modules.items():
+            if isinstance(child, nn.Linear) and child in students:
+                parent._modules[leaf] = students[child]

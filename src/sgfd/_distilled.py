@@ -1,0 +1,227 @@
+"""A recommender with students in it."""
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sgfd._features import FeatureTable
+from sgfd._functional import distinct
+from sgfd._loss import SGFDLoss, SGFDTerms
+from sgfd._student import FeatureStudent
+from sgfd._teacher import SemanticTeacher
+from sgfd._watch import Watch
+
+
+class Distilled(nn.Module):
+    """A recommender whose projections are students, with their teacher; made by ``distill``.
+
+    It forwards every attribute it does not have to the recommender (``scores``, ``recommend``,
+    ``full_sort_predict``, ...), so that trainers written for the recommender go on working. Only
+    the training loss differs: the method that ``distill`` knows to be the loss (``forward`` of
+    our backbones, ``loss_method=`` of others) adds the distillation loss to what it returns, to
+    the first element of a tuple or list, or to ``"loss"`` of a dict.
+
+    Attributes:
+        backbone: the recommender; its state-dict keys are what they were.
+        teacher: the SemanticTeacher, trained along.
+        sgfd_loss: the SGFDLoss.
+        projections: ``{modality: dotted path of the student in the backbone}``.
+    """
+
+    _labels: Tensor
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        teacher: SemanticTeacher,
+        loss: SGFDLoss,
+        *,
+        projections: Mapping[str, str],
+        sources: Mapping[str, FeatureTable | str],
+        labels: Tensor,
+        items: Callable[..., Tensor] | None,
+        loss_method: str | None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.teacher, self.sgfd_loss = backbone, teacher, loss
+        self.projections = dict(projections)
+        self.register_buffer("_labels", labels, persistent=False)
+        self._tables = nn.ModuleDict(
+            {m: table for m, table in sources.items() if isinstance(table, FeatureTable)}
+        )
+        self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
+        self._items, self._loss_method = items, loss_method
+        self._watch = Watch(teacher, self.projections, len(labels))
+        self._hooks = [
+            self.student(m).register_forward_pre_hook(first)
+            for m, first in self._watch.inputs.items()
+        ]
+
+    def student(self, modality: str) -> FeatureStudent:
+        """The student of a modality, where the recommender has it."""
+        student = self.backbone.get_submodule(self.projections[modality])
+        assert isinstance(student, FeatureStudent)  # distill() put it there
+        return student
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the backbone's forward returns, plus the distillation loss if it is the loss."""
+        if self._loss_method == "forward":
+            return self.loss_and_terms(*args, **kwargs)[0]
+        return self.backbone(*args, **kwargs)
+
+    def loss_and_terms(self, *args: Any, **kwargs: Any) -> tuple[Any, SGFDTerms]:
+        """The augmented training loss, and the terms of its distillation part for a log.
+
+        Args:
+            *args: of the backbone's loss, a batch.
+            **kwargs: likewise.
+
+        Raises:
+            RuntimeError: if ``distill`` was not told what the training loss is.
+        """
+        if self._loss_method is None or self._items is None:
+            raise RuntimeError(
+                "distill() does not know this backbone's training loss: pass loss_method= and "
+                "items=, or add distillation_loss(items) in your own loop."
+            )
+        # Before the backbone's loss: some models change the batch in place.
+        items = self._items(*args, **kwargs).detach().clone()
+        backbone = self.backbone
+        own = backbone if self._loss_method == "forward" else getattr(backbone, self._loss_method)
+        loss = own(*args, **kwargs)
+        terms = self.distillation_terms(items)
+        return _add(loss, terms.total), terms
+
+    def distillation_loss(self, items: Tensor) -> Tensor:
+        """``distillation_terms(items).total``, to be added to a loss of one's own.
+
+        Args:
+            items: item indices of the batch, any shape, repeats counted.
+        """
+        return self.distillation_terms(items).total
+
+    def distillation_terms(self, items: Tensor) -> SGFDTerms:
+        """The distillation loss of a batch and its parts; each distinct item is computed once.
+
+        Args:
+            items: int64 item indices of the batch, any shape, at least one, repeats counted.
+
+        Raises:
+            ValueError: if they are not item indices.
+        """
+        if items.dtype not in (torch.int64, torch.int32) or items.numel() == 0:
+            raise ValueError(
+                "items must be a tensor of at least one int64 (or int32) item index; "
+                f"got {tuple(items.shape)} of {items.dtype}."
+            )
+        rows, _, counts = distinct(items.to(self._labels.device, torch.int64))
+        if rows[0] < 0 or rows[-1] >= len(self._labels):
+            raise ValueError(
+                f"items must be in 0..{len(self._labels) - 1}; got {int(rows[0])}.."
+                f"{int(rows[-1])}. If items are numbered after users, subtract the users."
+            )
+        features = {m: self._rows(m, rows) for m in self.projections}
+        learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
+        terms = self.sgfd_loss.terms(self.teacher(features), learned, self._labels[rows], counts)
+        if torch.is_grad_enabled() and self.training and not torch.compiler.is_compiling():
+            self._watch.after_loss(self._rows, self._labels.device)
+        return terms
+
+    @torch.no_grad()
+    def export(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
+        """Every item's features as the recommender reads them, on the CPU.
+
+        Args:
+            chunk_size: how many items are computed at a time.
+
+        Returns:
+            ``{modality: (num_items, D)}``.
+        """
+        chunks = torch.split(
+            torch.arange(len(self._labels), device=self._labels.device), chunk_size
+        )
+        return {
+            m: torch.cat([self.student(m)(self._rows(m, rows)).cpu() for rows in chunks])
+            for m in self.projections
+        }
+
+    @torch.no_grad()
+    def encode(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features of items never seen, as the recommender would read them.
+
+        Args:
+            features: ``{modality: (n, F_m)}``, any of the modalities.
+
+        Returns:
+            ``{modality: (n, D)}``.
+
+        Raises:
+            ValueError: for a modality that there is none of, or another width.
+        """
+        encoded = {}
+        for m, x in features.items():
+            if m not in self.projections:
+                raise ValueError(f"features may have {list(self.projections)}; got {m!r}.")
+            student = self.student(m)
+            if x.shape[-1] != student.in_features:
+                raise ValueError(
+                    f"features[{m!r}] must have width {student.in_features}; "
+                    f"got shape {tuple(x.shape)}."
+                )
+            encoded[m] = student(x.to(student.weight))
+        return encoded
+
+    def unwrap(self) -> nn.Module:
+        """The recommender, with its students in place of the layers they took over."""
+        for hook in self._hooks:
+            hook.remove()
+        return self.backbone
+
+    def _rows(self, modality: str, rows: Tensor) -> Tensor:
+        if modality in self._tables:
+            x: Tensor = self._tables[modality](rows)
+        else:
+            x = live_features(self.backbone, self._live[modality])[rows]
+        return x.to(self.student(modality).weight)
+
+    def __getattr__(self, name: str) -> Any:
+        """The recommender's attributes, its loss method augmented."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # Not there yet while a copy or an unpickled model is being put together.
+            backbone = super().__getattr__("backbone")
+        if name == self.__dict__.get("_loss_method"):
+            return lambda *args, **kwargs: self.loss_and_terms(*args, **kwargs)[0]
+        return getattr(backbone, name)
+
+
+def live_features(backbone: nn.Module, path: str) -> Tensor:
+    """The tensor at a dotted path of the backbone; of an ``nn.Embedding`` its weight."""
+    value = attrgetter(path)(backbone)
+    if isinstance(value, (nn.Embedding, FeatureTable)):
+        value = value.weight if isinstance(value, nn.Embedding) else value()
+    if not isinstance(value, Tensor) or value.ndim != 2:
+        raise TypeError(
+            f"The path {path!r} must lead to a (num_items, width) tensor, nn.Parameter or "
+            f"nn.Embedding of the backbone; got {type(value).__qualname__}."
+        )
+    return value
+
+
+def _add(loss: Any, extra: Tensor) -> Any:
+    if isinstance(loss, Tensor):
+        return loss + extra
+    if isinstance(loss, dict) and "loss" in loss:
+        return {**loss, "loss": loss["loss"] + extra}
+    if isinstance(loss, (tuple, list)) and loss:
+        first, *rest = loss
+        added = (first + extra, *rest)
+        return loss._make(added) if hasattr(loss, "_make") else type(loss)(added)
+    raise TypeError(
+        "The training loss must be a tensor, a tuple or list that begins with it, or a dict that "
+        f"has it under 'loss'; got {type(loss).__qualname__}."
+    )

@@ -1,0 +1,56 @@
+"""Semantic labels, from what a catalog has to what a loss takes."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class EncodedLabels(NamedTuple):
+    """Labels as class indices.
+
+    Attributes:
+        labels: (N,) int64, indices into ``classes``; -1 where unknown.
+        classes: the distinct labels as strings, sorted.
+    """
+
+    labels: Tensor
+    classes: tuple[str, ...]
+
+
+def encode_labels(values: Iterable[object]) -> EncodedLabels:
+    """Class indices of labels given as strings (or anything with a name).
+
+    Args:
+        values: N labels. None, NaN, the empty string and -1 mean unknown. What is equal as a
+            string is one class.
+
+    Returns:
+        The indices, and the names that they index.
+
+    Raises:
+        ValueError: if no label is known.
+
+    Example:
+        >>> labels, classes = encode_labels(["toys", None, "games", "toys", ""])
+        >>> labels
+        tensor([ 1, -1,  0,  1, -1])
+        >>> classes
+        ('games', 'toys')
+    """
+    names = [None if _unknown(value) else str(value) for value in values]
+    classes = tuple(sorted({name for name in names if name is not None}))
+    if not classes:
+        raise ValueError(f"At least one label must be known; got {len(names)} unknown ones.")
+    index = {name: i for i, name in enumerate(classes)}
+    labels = torch.tensor([-1 if name is None else index[name] for name in names])
+    return EncodedLabels(labels, classes)
+
+
+def _unknown(value: object) -> bool:
+    if value is None or (isinstance(value, str) and value == ""):
+        return True
+    # NaN by any name (float, numpy.float32, pandas.NA's float) and the conventional -1.
+    return isinstance(value, (int, float)) and (value == -1 or math.isnan(value))

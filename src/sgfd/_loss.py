@@ -1,0 +1,226 @@
+"""The weighted sum of the distillation terms."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sgfd._terms import (
+    FeatureDivergence,
+    LabelLoss,
+    ResponseDivergence,
+    classification_loss,
+    cross_entropy,
+    feature_loss,
+    kl_divergence,
+    response_loss,
+    squared_distance,
+)
+
+
+class SGFDTerms(NamedTuple):
+    """The loss and what it is made of, scalars, each averaged over modalities, before weights.
+
+    Attributes:
+        total: ``ce_weight * (classification + fusion) + kd_weight * (response + feature)``.
+        classification: the teacher's label loss per modality.
+        fusion: the label loss of the teacher's fused features; 0 without fusion.
+        response: the divergence of the student's predictions from the teacher's.
+        feature: the distance of the student's embeddings from the teacher's.
+    """
+
+    total: Tensor
+    classification: Tensor
+    fusion: Tensor
+    response: Tensor
+    feature: Tensor
+
+
+class _Semantics(Protocol):
+    """What the loss reads of a ``Semantics``."""
+
+    @property
+    def embeddings(self) -> Mapping[str, Tensor]: ...
+    @property
+    def logits(self) -> Mapping[str, Tensor]: ...
+    @property
+    def fused_logits(self) -> Tensor | None: ...
+
+
+class SGFDLoss(nn.Module):
+    r"""The distillation loss, added to a recommender's own.
+
+    .. math::
+        L = \lambda_{ce}\,(\bar L_{class} + L_{fusion})
+          + \lambda_{kd}\,(\bar L_{resp} + \bar L_{feat})
+
+    with bars for means over modalities (Liu et al., MM 2023). No parameters.
+
+    Args:
+        ce_weight: weight of the two label losses, at least 0.
+        kd_weight: weight of the two distillation losses, at least 0. 0.1 and 0.01 are where a
+            small probe on real data worked; they are to be tuned like any loss weight.
+        temperature: of response distillation, above 0.
+        detach_teacher: whether the teacher's embeddings and predictions are constants in the two
+            distillation terms, so that the student comes to the teacher and not the teacher to
+            the student. The classifiers, which both share, still learn from the student's side.
+            The release lets the gradient through.
+        classification: label loss per row, of each modality's logits.
+        fusion: label loss per row, of the fused logits.
+        response: divergence per row of logits at a temperature.
+        feature: distance per row of embeddings.
+
+    Raises:
+        ValueError: for a negative weight or a temperature that is not positive.
+
+    Example:
+        >>> teacher = SemanticTeacher({"text": 384}, 64, num_classes=10)
+        >>> student = FeatureStudent(384, 64)
+        >>> x, labels = torch.randn(5, 384), torch.tensor([3, 1, -1, 3, 9])
+        >>> learned = teacher.judge({"text": student.embed(x)})
+        >>> terms = SGFDLoss().terms(teacher({"text": x}), learned, labels)
+        >>> terms.total.backward()
+    """
+
+    def __init__(
+        self,
+        *,
+        ce_weight: float = 0.1,
+        kd_weight: float = 0.01,
+        temperature: float = 10.0,
+        detach_teacher: bool = True,
+        classification: LabelLoss = cross_entropy,
+        fusion: LabelLoss = cross_entropy,
+        response: ResponseDivergence = kl_divergence,
+        feature: FeatureDivergence = squared_distance,
+    ) -> None:
+        super().__init__()
+        for name, weight in (("ce_weight", ce_weight), ("kd_weight", kd_weight)):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite; got {weight}.")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be above 0 and finite; got {temperature}.")
+        self.ce_weight, self.kd_weight, self.temperature = ce_weight, kd_weight, temperature
+        self.detach_teacher = detach_teacher
+        self.classification, self.fusion = classification, fusion
+        self.response, self.feature = response, feature
+
+    def forward(
+        self,
+        taught: _Semantics,
+        learned: _Semantics,
+        labels: Tensor,
+        multiplicity: Tensor | None = None,
+    ) -> Tensor:
+        """``terms(...).total``."""
+        return self.terms(taught, learned, labels, multiplicity).total
+
+    def terms(
+        self,
+        taught: _Semantics,
+        learned: _Semantics,
+        labels: Tensor,
+        multiplicity: Tensor | None = None,
+    ) -> SGFDTerms:
+        """The loss and its parts.
+
+        Args:
+            taught: of the teacher, for N items.
+            learned: of the students, by the teacher's classifiers, for the same items.
+            labels: (N,) int64, -1 where unknown: those items take part in the two distillation
+                terms only.
+            multiplicity: (N,) positive counts, where each item stands for as many rows of a
+                batch; None for one each. The result equals that of the repeated rows.
+
+        Raises:
+            ValueError: if modalities or row counts differ, or a label is out of range (checked
+                where labels are on the CPU; a GPU reports it itself).
+        """
+        _check(taught, learned, labels, multiplicity)
+        modalities = list(taught.logits)
+
+        def target(x: Tensor) -> Tensor:
+            return x.detach() if self.detach_teacher else x
+
+        def mean(losses: list[Tensor]) -> Tensor:
+            return torch.stack(losses).mean()
+
+        classification = mean(
+            [
+                classification_loss(
+                    taught.logits[m], labels, multiplicity, divergence=self.classification
+                )
+                for m in modalities
+            ]
+        )
+        fusion = (
+            torch.zeros_like(classification)
+            if taught.fused_logits is None
+            else classification_loss(
+                taught.fused_logits, labels, multiplicity, divergence=self.fusion
+            )
+        )
+        response = mean(
+            [
+                response_loss(
+                    target(taught.logits[m]),
+                    learned.logits[m],
+                    multiplicity,
+                    temperature=self.temperature,
+                    divergence=self.response,
+                )
+                for m in modalities
+            ]
+        )
+        feature = mean(
+            [
+                feature_loss(
+                    target(taught.embeddings[m]),
+                    learned.embeddings[m],
+                    multiplicity,
+                    divergence=self.feature,
+                )
+                for m in modalities
+            ]
+        )
+        total = self.ce_weight * (classification + fusion) + self.kd_weight * (response + feature)
+        return SGFDTerms(total, classification, fusion, response, feature)
+
+    def extra_repr(self) -> str:
+        """The weights."""
+        return (
+            f"ce_weight={self.ce_weight}, kd_weight={self.kd_weight}, "
+            f"temperature={self.temperature}, detach_teacher={self.detach_teacher}"
+        )
+
+
+def _check(
+    taught: _Semantics, learned: _Semantics, labels: Tensor, multiplicity: Tensor | None
+) -> None:
+    if taught.logits.keys() != learned.logits.keys():
+        raise ValueError(
+            "Teacher and students must have the same modalities; got "
+            f"{list(taught.logits)} and {list(learned.logits)}."
+        )
+    rows = {len(x) for said in (taught, learned) for x in said.logits.values()}
+    if labels.ndim != 1 or rows != {len(labels)}:
+        raise ValueError(
+            "labels must be (N,) with one label per row of the teacher's and students' logits; "
+            f"got labels of shape {tuple(labels.shape)} and logits of {sorted(rows)} rows."
+        )
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels must be int64, -1 where unknown; got {labels.dtype}.")
+    if multiplicity is not None and multiplicity.shape != labels.shape:
+        raise ValueError(
+            f"multiplicity must have the labels' shape {tuple(labels.shape)}; "
+            f"got {tuple(multiplicity.shape)}."
+        )
+    if not labels.is_cuda and not torch.compiler.is_compiling() and len(labels):
+        num_classes = next(iter(taught.logits.values())).shape[-1]
+        low, high = int(labels.min()), int(labels.max())
+        if low < -1 or high >= num_classes:
+            raise ValueError(
+                f"labels must be in -1..{num_classes - 1} (-1 for unknown); got {low}..{high}."
+            )

@@ -1,0 +1,126 @@
+"""Finding the layers through which a recommender reads raw features."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+
+class ProjectionError(ValueError):
+    """No layer, or more than one, reads a modality; the message lists every candidate."""
+
+
+def find_projections(
+    backbone: nn.Module,
+    widths: Mapping[str, int],
+    *,
+    projections: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Dotted paths of the ``nn.Linear`` layers that read raw features.
+
+    A modality's layer is the only one whose ``in_features`` is the modality's width. Where
+    several have that width, it is the only one among them with the modality's name as a part of
+    its path (``projections.image`` for ``image``). Anything less certain is an error.
+
+    Args:
+        backbone: the recommender.
+        widths: ``{modality: F_m}``.
+        projections: ``{modality: path}`` for modalities whose layer is to be named, not found.
+
+    Returns:
+        ``{modality: path}``; of a layer registered under several paths, the first.
+
+    Raises:
+        ProjectionError: if a modality's layer is missing or not certain.
+
+    Example:
+        >>> model = torch.nn.ModuleDict({"visual": torch.nn.Linear(512, 64)})
+        >>> find_projections(model, {"image": 512})
+        {'image': 'visual'}
+    """
+    given = dict(projections or {})
+    if unknown := given.keys() - widths.keys():
+        raise ProjectionError(
+            f"projections names modalities without features: {sorted(unknown)}. "
+            f"The features' modalities are {list(widths)}."
+        )
+    found: dict[str, str] = {}
+    for m, width in widths.items():
+        if m in given:
+            _check_named(backbone, m, width, given[m])
+            found[m] = given[m]
+        else:
+            found[m] = _find(backbone, m, width)
+    taken: dict[nn.Module, str] = {}
+    for m in widths:
+        layer = backbone.get_submodule(found[m])
+        other = taken.setdefault(layer, m)
+        if other != m and not (m in given and other in given):
+            raise ProjectionError(
+                f"{found[m]!r} is the only layer of a width that {other!r} and {m!r} share. "
+                f"If both are read through it, say so: projections={{{other!r}: {found[m]!r}, "
+                f"{m!r}: {found[m]!r}}}; if their concatenation is, pass it as one modality."
+                + _candidates(backbone)
+            )
+    return found
+
+
+def _find(backbone: nn.Module, modality: str, width: int) -> str:
+    paths: dict[nn.Module, str] = {}
+    named: dict[nn.Module, str] = {}
+    for path, module in backbone.named_modules(remove_duplicate=False):
+        if isinstance(module, nn.Linear) and module.in_features == width:
+            paths.setdefault(module, path)
+            if modality in path.split("."):
+                named.setdefault(module, path)
+    if len(paths) == 1:
+        return next(iter(paths.values()))
+    if len(named) == 1:
+        return next(iter(named.values()))
+    what = f"{len(paths)} layers have that width" if paths else "no nn.Linear has that in_features"
+    raise ProjectionError(
+        f"Which layer reads features[{modality!r}] (width {width}) is not certain: {what}. "
+        f"Name it: projections={{{modality!r}: '<path>'}}." + _candidates(backbone)
+    )
+
+
+def _check_named(backbone: nn.Module, modality: str, width: int, path: str) -> None:
+    try:
+        module = backbone.get_submodule(path)
+    except AttributeError:
+        raise ProjectionError(
+            f"projections[{modality!r}] = {path!r} is not a module of the backbone."
+            + _candidates(backbone)
+        ) from None
+    if not isinstance(module, nn.Linear) or module.in_features != width:
+        raise ProjectionError(
+            f"projections[{modality!r}] must be an nn.Linear with in_features {width}, the width "
+            f"of features[{modality!r}]; {path!r} is {module}." + _candidates(backbone)
+        )
+
+
+def _candidates(backbone: nn.Module) -> str:
+    """Every layer that could be meant, and every bare parameter that could not."""
+    lines = [
+        f"  {path}: nn.Linear {module.in_features} -> {module.out_features}"
+        for path, module in backbone.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Linear)
+    ] or ["  (no nn.Linear at all)"]
+    owned = {
+        id(p)
+        for module in backbone.modules()
+        if isinstance(module, (nn.Linear, nn.Embedding))
+        for p in module.parameters(recurse=False)
+    }
+    bare = [
+        f"  {name}: nn.Parameter {tuple(p.shape)}"
+        for name, p in backbone.named_parameters()
+        if p.ndim == 2 and id(p) not in owned
+    ]
+    text = "\nThe layers there are:\n" + "\n".join(lines)
+    if bare:
+        text += (
+            "\nBare parameters cannot be replaced (give such a model the features that "
+            "Distilled.export() of another recommender writes, or put its matrix in an "
+            "nn.Linear):\n" + "\n".join(bare)
+        )
+    return text

@@ -1,0 +1,139 @@
+"""The shallow layer that a recommender keeps."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgfd._functional import Activation, activate, describe
+
+
+class FeatureStudent(nn.Linear):
+    r"""One linear layer, an activation and row normalization: the layer a recommender reads.
+
+    .. math:: \text{embed}(x) = \frac{a(Wx + b)}{\max(\lVert a(Wx + b)\rVert_2,\,10^{-12})}
+
+    (Liu et al., MM 2023). It *is* an ``nn.Linear``, so parameter names, optimizers
+    and ``isinstance`` checks of the recommender around it go on working.
+
+    What the recommender reads (``forward``) and what the distillation losses read (``embed``) are
+    set apart, since a recommender that was tuned for a plain linear layer may lose more by the
+    change of its input than it gains by distillation.
+
+    Args:
+        in_features: width F of the raw features, any.
+        out_features: width D of the recommender's features.
+        bias: whether the layer has a bias.
+        activation: of ``forward``; None for none. LeakyReLU with slope 0.01, as in the paper.
+        normalize: whether ``forward`` has unit rows. True, as in the paper.
+        embed_activation: the same for ``embed``; must be what the teacher has.
+        embed_normalize: the same for ``embed``; must be what the teacher has.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Example:
+        >>> student = FeatureStudent(384, 64)
+        >>> student(torch.randn(5, 384)).shape
+        torch.Size([5, 64])
+        >>> isinstance(student, torch.nn.Linear)
+        True
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        activation: Activation | None = F.leaky_relu,
+        normalize: bool = True,
+        embed_activation: Activation | None = F.leaky_relu,
+        embed_normalize: bool = True,
+        device: object = None,
+        dtype: object = None,
+    ) -> None:
+        super().__init__(in_features, out_features, bias, device, dtype)
+        self.activation = activation
+        self.normalize = normalize
+        self.embed_activation = embed_activation
+        self.embed_normalize = embed_normalize
+
+    @classmethod
+    def adopt(
+        cls,
+        linear: nn.Linear,
+        *,
+        activation: Activation | None = None,
+        normalize: bool = False,
+        embed_activation: Activation | None = F.leaky_relu,
+        embed_normalize: bool = True,
+    ) -> "FeatureStudent":
+        """A student that takes over an existing layer and shares its very Parameters.
+
+        By default ``forward`` stays the function it was, to the bit, and only ``embed`` is new:
+        the recommender around it is the one that its authors tuned.
+
+        Args:
+            linear: the layer; its weight and bias become the student's, not copies of them.
+            activation: of ``forward``.
+            normalize: of ``forward``.
+            embed_activation: of ``embed``.
+            embed_normalize: of ``embed``.
+
+        Raises:
+            TypeError: if ``linear`` is not exactly an ``nn.Linear``: a subclass may compute
+                something else, which the student would drop.
+
+        Example:
+            >>> linear = torch.nn.Linear(8, 4)
+            >>> student = FeatureStudent.adopt(linear)
+            >>> student.weight is linear.weight
+            True
+            >>> x = torch.randn(3, 8)
+            >>> torch.equal(student(x), linear(x))
+            True
+        """
+        if type(linear) is not nn.Linear:
+            raise TypeError(
+                "FeatureStudent.adopt takes a plain nn.Linear, since a subclass may compute "
+                f"something else; got {type(linear).__module__}.{type(linear).__qualname__}."
+            )
+        student = cls(
+            linear.in_features,
+            linear.out_features,
+            linear.bias is not None,
+            activation=activation,
+            normalize=normalize,
+            embed_activation=embed_activation,
+            embed_normalize=embed_normalize,
+            device="meta",  # no memory and no random numbers for what is replaced at once
+        )
+        student.weight, student.bias = linear.weight, linear.bias
+        return student.train(linear.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """What the recommender reads.
+
+        Args:
+            input: (..., F) raw features.
+
+        Returns:
+            (..., D).
+        """
+        return activate(super().forward(input), self.activation, self.normalize)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What the distillation losses read: always comparable with the teacher's embeddings.
+
+        Args:
+            x: (..., F) raw features.
+
+        Returns:
+            (..., D).
+        """
+        return activate(super().forward(x), self.embed_activation, self.embed_normalize)
+
+    def extra_repr(self) -> str:
+        """The layer's sizes, and what follows it."""
+        return (
+            f"{super().extra_repr()}, activation={describe(self.activation)}, "
+            f"normalize={self.normalize}"
+        )

@@ -1,0 +1,144 @@
+"""The terms of semantic-guided feature distillation, each a function of plain tensors."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LabelLoss = Callable[[Tensor, Tensor], Tensor]
+ResponseDivergence = Callable[[Tensor, Tensor, float], Tensor]
+FeatureDivergence = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Cross-entropy per row, :math:`\log\sum_c e^{z_c} - z_y`; 0 where the label is -1.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) int64 in -1..C-1.
+
+    Returns:
+        (N,).
+
+    Example:
+        >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]))
+        tensor([1.3863, 0.0000])
+    """
+    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="none")
+
+
+def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+    r""":math:`T^2\,\mathrm{KL}(\sigma(z^t/T)\,\Vert\,\sigma(z^s/T))` per row.
+
+    The factor keeps the size of the gradient as the temperature grows (Hinton et al., 2015).
+
+    Args:
+        teacher_logits: (N, C).
+        student_logits: (N, C).
+        temperature: T > 0.
+
+    Returns:
+        (N,).
+
+    Example:
+        >>> kl_divergence(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]), 10.0)
+        tensor([0.])
+    """
+    taught = F.log_softmax(teacher_logits / temperature, dim=-1)
+    learned = F.log_softmax(student_logits / temperature, dim=-1)
+    divergence = F.kl_div(learned, taught, reduction="none", log_target=True)
+    return divergence.sum(-1) * temperature**2
+
+
+def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
+    r"""Squared Euclidean distance per row, :math:`\lVert t - s\rVert_2^2`.
+
+    A sum over the width, not a mean: between unit rows it is in 0..4 whatever the width.
+
+    Args:
+        teacher: (N, D).
+        student: (N, D).
+
+    Returns:
+        (N,).
+
+    Example:
+        >>> squared_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor([2.])
+    """
+    # In half precision the square of a small difference would vanish.
+    wide = torch.promote_types(teacher.dtype, torch.float32)
+    return (teacher.to(wide) - student.to(wide)).square().sum(-1)
+
+
+def classification_loss(
+    logits: Tensor,
+    labels: Tensor,
+    multiplicity: Tensor | None = None,
+    *,
+    divergence: LabelLoss = cross_entropy,
+) -> Tensor:
+    r"""Label loss, averaged over the items whose label is known; 0 where none is.
+
+    .. math:: \sum_{i: y_i \ge 0} n_i\, \ell(z_i, y_i) \Big/ \sum_{i: y_i \ge 0} n_i
+
+    Args:
+        logits: (N, C), before any softmax.
+        labels: (N,) int64, -1 where unknown.
+        multiplicity: (N,) how often each item counts; None for once.
+        divergence: (logits, labels) -> (N,).
+
+    Example:
+        >>> classification_loss(torch.zeros(2, 4), torch.tensor([-1, -1]))
+        tensor(0.)
+    """
+    known = (labels >= 0).to(logits.dtype)
+    weights = known if multiplicity is None else known * multiplicity
+    return _average(divergence(logits, labels), weights)
+
+
+def response_loss(
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    multiplicity: Tensor | None = None,
+    *,
+    temperature: float = 10.0,
+    divergence: ResponseDivergence = kl_divergence,
+) -> Tensor:
+    """Response distillation: the student predicts what the teacher predicts, labels or none.
+
+    Args:
+        teacher_logits: (N, C).
+        student_logits: (N, C), by the teacher's own classifiers.
+        multiplicity: (N,) how often each item counts; None for once.
+        temperature: softens both predictions; above 1 the unlikely classes count too.
+        divergence: (teacher_logits, student_logits, temperature) -> (N,).
+    """
+    return _average(divergence(teacher_logits, student_logits, temperature), multiplicity)
+
+
+def feature_loss(
+    teacher: Tensor,
+    student: Tensor,
+    multiplicity: Tensor | None = None,
+    *,
+    divergence: FeatureDivergence = squared_distance,
+) -> Tensor:
+    """Feature distillation: the student's embeddings are near the teacher's.
+
+    Args:
+        teacher: (N, D).
+        student: (N, D).
+        multiplicity: (N,) how often each item counts; None for once.
+        divergence: (teacher, student) -> (N,).
+    """
+    return _average(divergence(teacher, student), multiplicity)
+
+
+def _average(values: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        weights = torch.ones_like(values)
+    total = weights.sum()
+    # Dividing by 1 where nothing counts gives the 0 that is meant, with a gradient of 0.
+    return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))

@@ -1,0 +1,106 @@
+"""What a reference backbone promises."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from sgfd._batch import Batch
+from sgfd._features import FeatureSource, FeatureTable
+
+
+class Recommendations(NamedTuple):
+    """The best items of some users.
+
+    Attributes:
+        items: (B, k) int64, item indices, best first; -1 where a user has fewer than ``k`` items
+            left after those in ``seen``.
+        scores: (B, k) their scores; minus infinity where ``items`` is -1.
+    """
+
+    items: Tensor
+    scores: Tensor
+
+
+class Recommender(nn.Module, ABC):
+    """A recommender whose ``forward`` is its training loss.
+
+    Subclasses are leaves: they implement ``forward``, ``scores`` and ``items_of`` and override
+    nothing else. ``distill`` needs no more than that ``forward(batch)`` is the loss and
+    ``items_of(batch)`` names the items it reads.
+
+    Attributes:
+        num_users: number of users.
+        num_items: number of items.
+    """
+
+    num_users: int
+    num_items: int
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """The training loss of a batch, a scalar."""
+
+    @abstractmethod
+    def scores(self, users: Tensor) -> Tensor:
+        """Scores of every item for some users.
+
+        Args:
+            users: (B,) int64, user indices.
+
+        Returns:
+            (B, num_items), higher is better, without gradient.
+        """
+
+    @abstractmethod
+    def items_of(self, batch: Batch) -> Tensor:
+        """The items a batch's loss reads, (n,) int64, repeats kept."""
+
+    @torch.no_grad()
+    def recommend(
+        self, users: Tensor, k: int = 20, *, seen: csr_array | None = None
+    ) -> Recommendations:
+        """The ``k`` best items of each user, leaving out what it has seen.
+
+        Args:
+            users: (B,) int64, user indices.
+            k: how many items, at most ``num_items``.
+            seen: (num_users, num_items) interactions to leave out, usually
+                ``dataset.train``; None leaves out nothing.
+
+        Raises:
+            ValueError: if ``k`` is not in 1..num_items, or ``seen`` has another shape.
+        """
+        if not 1 <= k <= self.num_items:
+            raise ValueError(f"k must be in 1..{self.num_items} (the items there are); got {k}.")
+        scores = self.scores(users)
+        if seen is not None:
+            if seen.shape != (self.num_users, self.num_items):
+                raise ValueError(
+                    f"seen must be (num_users, num_items) = ({self.num_users}, {self.num_items}); "
+                    f"got {tuple(seen.shape)}."
+                )
+            rows, columns = seen[users.cpu().numpy()].nonzero()
+            scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
+        best = scores.topk(k, dim=1)
+        items = best.indices.masked_fill(best.values == -torch.inf, -1)
+        return Recommendations(items, best.values)
+
+
+def feature_tables(
+    features: Mapping[str, FeatureSource], num_items: int, *, trainable: bool
+) -> nn.ModuleDict:
+    """One table per modality, each checked to have a row per item."""
+    if not features:
+        raise ValueError("features must have at least one modality; got none.")
+    return nn.ModuleDict(
+        {
+            m: FeatureTable(
+                source, name=f"features[{m!r}]", num_rows=num_items, trainable=trainable
+            )
+            for m, source in features.items()
+        }
+    )

@@ -1,0 +1,127 @@
+"""VBPR: matrix factorization with a second, feature-born set of item factors."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from sgfd._batch import Batch
+from sgfd._features import FeatureSource
+from sgfd._functional import distinct
+from sgfd._seed import seeded
+from sgfd.backbones._base import Recommender, feature_tables
+
+
+class VBPR(Recommender):
+    r"""VBPR (He and McAuley, AAAI 2016), with any number of modalities.
+
+    .. math::
+        s(u, i) = b_i + \gamma_u^\top \gamma_i
+                  + \sum_m (\theta_{u,m}^\top f_{m,i} + \beta_m^\top x_{m,i})
+
+    with :math:`f_m = E_m x_m` the projected and :math:`x_m` the raw features; the global offset
+    and the user's bias of the paper rank nothing and are left out. The loss is Bayesian
+    personalized ranking over sampled negatives,
+    :math:`-\log\sigma(s(u, i) - s(u, j))`, plus L2 of the factors that the batch reads.
+
+    Args:
+        interactions: (num_users, num_items) training interactions; only its shape is used.
+        features: ``{modality: (num_items, F_m)}``, floating: tensors, arrays or memory maps.
+        dim: width of the id factors and of each modality's factors.
+        feature_bias: whether the raw features have a bias :math:`\beta_m`, as in the paper.
+        reg_weight: of the mean squared norm of the factors that the batch reads.
+        train_features: whether raw features are parameters.
+        seed: of the initial parameters.
+
+    Raises:
+        ValueError: for features that do not fit the items, or options out of range.
+
+    Example:
+        >>> from sgfd.data import synthetic_catalog
+        >>> data = synthetic_catalog()
+        >>> model = VBPR(data.train, data.features, dim=16)
+        >>> model.scores(torch.tensor([0, 1])).shape == (2, data.num_items)
+        True
+    """
+
+    def __init__(
+        self,
+        interactions: csr_array,
+        features: Mapping[str, FeatureSource],
+        *,
+        dim: int = 64,
+        feature_bias: bool = True,
+        reg_weight: float = 0.0,
+        train_features: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if dim < 1 or reg_weight < 0:
+            raise ValueError(f"VBPR needs dim >= 1 and reg_weight >= 0; got {dim=}, {reg_weight=}.")
+        self.num_users, self.num_items = interactions.shape
+        self.reg_weight = reg_weight
+        self.features = feature_tables(features, self.num_items, trainable=train_features)
+        with seeded(seed):
+            self.user_embedding = nn.Embedding(self.num_users, dim)
+            self.item_embedding = nn.Embedding(self.num_items, dim)
+            self.item_bias = nn.Embedding(self.num_items, 1)
+            tastes = {m: nn.Embedding(self.num_users, dim) for m in features}
+            layers = {m: nn.Linear(source.shape[1], dim) for m, source in features.items()}
+            for table in (self.user_embedding, self.item_embedding, *tastes.values()):
+                nn.init.xavier_uniform_(table.weight)
+            for layer in layers.values():
+                nn.init.xavier_uniform_(layer.weight)
+        self.user_features, self.projections = nn.ModuleDict(tastes), nn.ModuleDict(layers)
+        nn.init.zeros_(self.item_bias.weight)
+        self.feature_bias = nn.ParameterDict(
+            {m: torch.zeros(s.shape[1]) for m, s in features.items()} if feature_bias else {}
+        )
+
+    def item_factors(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Factors (n, (1 + modalities) * dim) and biases (n,) of some items, or of all."""
+        ids = self.item_embedding.weight if rows is None else self.item_embedding(rows)
+        bias = (self.item_bias.weight if rows is None else self.item_bias(rows)).squeeze(-1)
+        factors = [ids]
+        for m, projection in self.projections.items():
+            x = self.features[m](rows).to(ids.dtype)
+            factors.append(projection(x))
+            if m in self.feature_bias:
+                bias = bias + x @ self.feature_bias[m]
+        return torch.cat(factors, dim=-1), bias
+
+    def user_factors(self, users: Tensor) -> Tensor:
+        """Factors (B, (1 + modalities) * dim) of some users."""
+        tables = (self.user_embedding, *self.user_features.values())
+        factors: Tensor = torch.cat([table(users) for table in tables], dim=-1)
+        return factors
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The training loss of a batch with one negative per pair or more."""
+        users, _, negatives = batch
+        if negatives.ndim != 2 or negatives.shape[1] < 1:
+            raise ValueError(
+                "VBPR needs a batch with negatives of shape (B, n), n >= 1; got "
+                f"{tuple(negatives.shape)}. Sample with num_negatives >= 1."
+            )
+        rows, of, _ = distinct(self.items_of(batch))
+        factors, bias = self.item_factors(rows)
+        of = of.view(len(users), -1)
+        u, i = self.user_factors(users), factors[of]
+        scores = torch.einsum("bd,bnd->bn", u, i) + bias[of]
+        loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+        if self.reg_weight == 0:
+            return loss
+        ids: Tensor = self.item_embedding(rows)
+        return loss + self.reg_weight * (u.square().sum(-1).mean() + ids.square().sum(-1).mean())
+
+    @torch.no_grad()
+    def scores(self, users: Tensor) -> Tensor:
+        """Scores of every item for some users, (B, num_items)."""
+        factors, bias = self.item_factors()
+        return self.user_factors(users) @ factors.T + bias
+
+    def items_of(self, batch: Batch) -> Tensor:
+        """Each positive item and its negatives, pair by pair."""
+        return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
