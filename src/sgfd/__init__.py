@@ -7,6 +7,10 @@ metrics and a trainer are in ``sgfd.backbones``, ``sgfd.data``, ``sgfd.evaluatio
 released code.
 """
 
+from importlib import import_module
+from types import ModuleType
+
+from sgfd._chain import hidden_widths as hidden_widths
 from sgfd._distill import distill as distill
 from sgfd._distilled import Distilled as Distilled
 from sgfd._labels import EncodedLabels as EncodedLabels
@@ -18,6 +22,21 @@ from sgfd._projections import find_projections as find_projections
 from sgfd._student import FeatureStudent as FeatureStudent
 from sgfd._teacher import Semantics as Semantics
 from sgfd._teacher import SemanticTeacher as SemanticTeacher
+from sgfd._terms import classification_loss as classification_loss
+from sgfd._terms import cross_entropy as cross_entropy
+from sgfd._terms import feature_loss as feature_loss
+from sgfd._terms import kl_divergence as kl_divergence
+from sgfd._terms import response_loss as response_loss
+from sgfd._terms import squared_distance as squared_distance
 from sgfd._watch import DistillationWarning as DistillationWarning
 
 __version__ = "0.1.0"
+
+_SUBPACKAGES = ("backbones", "data", "evaluation", "graph", "plots", "release", "training")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Subpackages on first use: some need what ``import sgfd`` does not load."""
+    if name in _SUBPACKAGES:
+        return import_module(f"sgfd.{name}")
+    raise AttributeError(f"module 'sgfd' has no attribute {name!r}")

@@ -20,6 +20,7 @@ def hidden_widths(
             single linear layer there, as the authors' release does.
 
     Example:
+        >>> from sgfd import hidden_widths
         >>> hidden_widths(4096, 128), hidden_widths(384, 64), hidden_widths(7, 16)
         ((1024, 256), (96,), (16,))
     """

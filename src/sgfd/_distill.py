@@ -71,6 +71,7 @@ def distill(
         TypeError: for layers that are not exactly ``nn.Linear``.
 
     Example:
+        >>> from sgfd import distill
         >>> from sgfd.backbones import VBPR
         >>> from sgfd.data import synthetic_catalog
         >>> data = synthetic_catalog()

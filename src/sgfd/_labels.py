@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -24,8 +25,8 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
     """Class indices of labels given as strings (or anything with a name).
 
     Args:
-        values: N labels. None, NaN, the empty string and -1 mean unknown. What is equal as a
-            string is one class.
+        values: N labels. None, NaN, pandas.NA, the empty string and -1 mean unknown. What is
+            equal as a string is one class.
 
     Returns:
         The indices, and the names that they index.
@@ -34,6 +35,7 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
         ValueError: if no label is known.
 
     Example:
+        >>> from sgfd import encode_labels
         >>> labels, classes = encode_labels(["toys", None, "games", "toys", ""])
         >>> labels
         tensor([ 1, -1,  0,  1, -1])
@@ -52,5 +54,7 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
 def _unknown(value: object) -> bool:
     if value is None or (isinstance(value, str) and value == ""):
         return True
-    # NaN by any name (float, numpy.float32, pandas.NA's float) and the conventional -1.
-    return isinstance(value, (int, float)) and (value == -1 or math.isnan(value))
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas's, without importing it
+        return True
+    # Real includes NumPy's numbers.
+    return isinstance(value, Real) and (value == -1 or math.isnan(value))

@@ -76,6 +76,8 @@ class SGFDLoss(nn.Module):
         ValueError: for a negative weight or a temperature that is not positive.
 
     Example:
+        >>> import torch
+        >>> from sgfd import FeatureStudent, SemanticTeacher, SGFDLoss
         >>> teacher = SemanticTeacher({"text": 384}, 64, num_classes=10)
         >>> student = FeatureStudent(384, 64)
         >>> x, labels = torch.randn(5, 384), torch.tensor([3, 1, -1, 3, 9])

@@ -33,6 +33,8 @@ def find_projections(
         ProjectionError: if a modality's layer is missing or not certain.
 
     Example:
+        >>> import torch
+        >>> from sgfd import find_projections
         >>> model = torch.nn.ModuleDict({"visual": torch.nn.Linear(512, 64)})
         >>> find_projections(model, {"image": 512})
         {'image': 'visual'}

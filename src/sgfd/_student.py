@@ -30,6 +30,8 @@ class FeatureStudent(nn.Linear):
         dtype: of the parameters.
 
     Example:
+        >>> import torch
+        >>> from sgfd import FeatureStudent
         >>> student = FeatureStudent(384, 64)
         >>> student(torch.randn(5, 384)).shape
         torch.Size([5, 64])
@@ -83,6 +85,8 @@ class FeatureStudent(nn.Linear):
                 something else, which the student would drop.
 
         Example:
+            >>> import torch
+            >>> from sgfd import FeatureStudent
             >>> linear = torch.nn.Linear(8, 4)
             >>> student = FeatureStudent.adopt(linear)
             >>> student.weight is linear.weight

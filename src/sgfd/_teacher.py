@@ -58,6 +58,8 @@ class SemanticTeacher(nn.Module):
         ValueError: for no modality, unusable names, widths below 1 or fewer than two classes.
 
     Example:
+        >>> import torch
+        >>> from sgfd import SemanticTeacher
         >>> teacher = SemanticTeacher({"image": 1000, "text": 384}, 64, num_classes=10)
         >>> said = teacher({"image": torch.randn(5, 1000), "text": torch.randn(5, 384)})
         >>> said.embeddings["image"].shape, said.logits["text"].shape, said.fused_logits.shape

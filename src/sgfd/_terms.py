@@ -22,6 +22,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         (N,).
 
     Example:
+        >>> import torch
+        >>> from sgfd import cross_entropy
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]))
         tensor([1.3863, 0.0000])
     """
@@ -42,6 +44,8 @@ def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: f
         (N,).
 
     Example:
+        >>> import torch
+        >>> from sgfd import kl_divergence
         >>> kl_divergence(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]), 10.0)
         tensor([0.])
     """
@@ -64,6 +68,8 @@ def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
         (N,).
 
     Example:
+        >>> import torch
+        >>> from sgfd import squared_distance
         >>> squared_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
         tensor([2.])
     """
@@ -90,6 +96,8 @@ def classification_loss(
         divergence: (logits, labels) -> (N,).
 
     Example:
+        >>> import torch
+        >>> from sgfd import classification_loss
         >>> classification_loss(torch.zeros(2, 4), torch.tensor([-1, -1]))
         tensor(0.)
     """

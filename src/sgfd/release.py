@@ -124,14 +124,16 @@ def settings(
         The three arguments of ``distill`` that differ from its defaults.
 
     Example:
-        >>> import sgfd
+        >>> from sgfd import distill, release
         >>> from sgfd.backbones import BM3
         >>> from sgfd.data import synthetic_catalog
         >>> data = synthetic_catalog()
         >>> widths = {"text": data.features["text"].shape[1]}
-        >>> preset = settings(widths, data.num_classes, out_features=64, weights=BM3_TOYS)
+        >>> preset = release.settings(
+        ...     widths, data.num_classes, out_features=64, weights=release.BM3_TOYS
+        ... )
         >>> features = {"text": data.features["text"]}
-        >>> model = sgfd.distill(
+        >>> model = distill(
         ...     BM3(data.train, features), features, data.labels,
         ...     teacher=preset.teacher, student=preset.student, loss=preset.loss,
         ... )

@@ -52,6 +52,8 @@ class BM3(Recommender):
         ValueError: for features that do not fit the items, or options out of range.
 
     Example:
+        >>> import torch
+        >>> from sgfd.backbones import BM3, Batch
         >>> from sgfd.data import synthetic_catalog
         >>> data = synthetic_catalog()
         >>> model = BM3(data.train, data.features, dim=16)

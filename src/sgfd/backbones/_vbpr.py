@@ -39,6 +39,8 @@ class VBPR(Recommender):
         ValueError: for features that do not fit the items, or options out of range.
 
     Example:
+        >>> import torch
+        >>> from sgfd.backbones import VBPR
         >>> from sgfd.data import synthetic_catalog
         >>> data = synthetic_catalog()
         >>> model = VBPR(data.train, data.features, dim=16)

@@ -32,6 +32,7 @@ def backend() -> Backend:
         ImportError: if torch-sparse is forced and cannot be used.
 
     Example:
+        >>> from sgfd.graph import backend, use_backend
         >>> with use_backend("torch"):
         ...     backend().name
         'torch'

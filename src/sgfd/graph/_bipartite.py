@@ -23,6 +23,8 @@ class Bipartite(nn.Module):
         ValueError: for duplicate entries.
 
     Example:
+        >>> from scipy.sparse import csr_array
+        >>> from sgfd.graph import Bipartite
         >>> graph = Bipartite(csr_array([[1, 1, 0], [0, 1, 0]]))
         >>> graph
         Bipartite(num_users=2, num_items=3, num_edges=3)

@@ -23,7 +23,9 @@ def propagate(graph: Bipartite, users: Tensor, items: Tensor) -> tuple[Tensor, T
         New users (N, D) and items (M, D).
 
     Example:
+        >>> import torch
         >>> from scipy.sparse import csr_array
+        >>> from sgfd.graph import Bipartite, propagate
         >>> graph = Bipartite(csr_array([[1, 1], [0, 1]]))
         >>> users, items = propagate(graph, torch.eye(2), torch.eye(2))
         >>> torch.allclose(users, items.T)
@@ -68,6 +70,6 @@ def _torch(ptr: Tensor, index: Tensor, weights: Tensor, x: Tensor) -> Tensor:
 
 def _torch_sparse(ptr: Tensor, index: Tensor, weights: Tensor, x: Tensor) -> Tensor:
     product: Tensor = torch.ops.torch_sparse.spmm_sum(
-        None, ptr, index, weights.to(x.dtype), None, None, x.contiguous()
+        None, ptr, index, weights.to(x.dtype), None, None, x.detach().contiguous()
     )
     return product

@@ -1,0 +1,69 @@
+"""``python -m sgfd``: what is installed, which kernels run, and how to install what is missing."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+import sgfd
+from sgfd.graph import backend
+
+WHEELS = "https://data.pyg.org/whl"
+# What an extra brings, by the package whose absence shows that it is missing.
+EXTRAS = {"lightning": "train", "safetensors": "export", "matplotlib": "viz"}
+
+
+def installed(package: str) -> str | None:
+    """The version of a package, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def kernels_line() -> str:
+    """The command that installs torch-sparse and torch-scatter for this torch and CUDA."""
+    release = torch.__version__.split("+")[0]
+    major_minor = ".".join(release.split(".")[:2])
+    build = f"cu{torch.version.cuda.replace('.', '')}" if torch.version.cuda else "cpu"
+    return f"pip install torch-sparse torch-scatter -f {WHEELS}/torch-{major_minor}.0+{build}.html"
+
+
+def main() -> None:
+    """Print versions, the kernel backend with its reason, and install lines."""
+    cuda = torch.version.cuda or "none (CPU build)"
+    if torch.cuda.is_available():
+        cuda += f", {torch.cuda.get_device_name()}"
+    rows = {
+        "sgfd": sgfd.__version__,
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "torch": torch.__version__,
+        "CUDA": cuda,
+    }
+    for package in ("torch-geometric", "torch-sparse", "torch-scatter", *EXTRAS):
+        rows[package] = installed(package) or "not installed"
+    try:
+        name, reason = backend()
+        rows["kernel backend"] = f"{name} ({reason})"
+    except (ImportError, ValueError) as error:
+        rows["kernel backend"] = f"error: {error}"
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+
+    missing = {package: extra for package, extra in EXTRAS.items() if installed(package) is None}
+    if missing:
+        print(
+            f'\nTo install {", ".join(missing)}:\n  pip install "sgfd[{",".join(missing.values())}]"'
+        )
+    if not (installed("torch-sparse") and installed("torch-scatter")):
+        print(
+            f"\nTo install torch-sparse and torch-scatter (optional) for this torch:\n"
+            f"  {kernels_line()}\n"
+            "or, where there is no wheel for it (compiles for 20 minutes or more):\n"
+            "  pip install --no-build-isolation torch-sparse torch-scatter"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What distill() gives and what it refuses."""
+
+import copy
+
+import numpy as np
+import pytest
+import strangers
+import torch
+import torch.nn.functional as F
+from strangers import DIM, ITEMS, batch_items, features, labels
+from torch import nn
+
+from sgfd import FeatureStudent, SemanticTeacher, SGFDLoss, distill, release
+
+
+def wrap(model=None, given=None, y=None, **options):
+    return distill(
+        model or strangers.SeparateBuffers(),
+        given or features(),
+        labels() if y is None else y,
+        **options,
+    )
+
+
+def test_each_distinct_item_counts_as_often_as_it_comes():
+    wrapped = wrap().double()
+    items = torch.tensor([[3, 3, 5], [7, 3, 5]])
+    x = {m: v.double()[items.flatten()] for m, v in features().items()}
+    learned = wrapped.teacher.judge({m: wrapped.student(m).embed(v) for m, v in x.items()})
+    expected = SGFDLoss().terms(wrapped.teacher(x), learned, labels()[items.flatten()])
+    torch.testing.assert_close(wrapped.distillation_terms(items), expected)
+
+
+def test_export_gives_what_the_recommender_reads_in_chunks():
+    wrapped = wrap()
+    whole, chunked = wrapped.export(), wrapped.export(chunk_size=5)
+    for m, x in features().items():
+        assert whole[m].shape == (ITEMS, DIM)
+        assert not whole[m].requires_grad
+        torch.testing.assert_close(whole[m], wrapped.student(m)(x))
+        torch.testing.assert_close(chunked[m], whole[m])
+
+
+def test_encode_takes_items_never_seen():
+    wrapped = wrap()
+    new = torch.randn(4, 10)
+    torch.testing.assert_close(
+        wrapped.encode({"image": new})["image"], wrapped.student("image")(new)
+    )
+    assert wrapped.encode({"image": new.half()})["image"].dtype == torch.float32
+    with pytest.raises(ValueError, match=r"may have \['image', 'text'\]; got 'audio'"):
+        wrapped.encode({"audio": new})
+    with pytest.raises(ValueError, match=r"must have width 6; got shape \(4, 10\)"):
+        wrapped.encode({"text": new})
+
+
+def test_features_come_as_tensors_arrays_or_memory_maps(tmp_path):
+    model = strangers.SeparateBuffers()
+    expected = wrap(copy.deepcopy(model)).distillation_loss(torch.arange(ITEMS))
+    arrays = {m: x.numpy() for m, x in features().items()}
+    maps = {}
+    for m, x in arrays.items():
+        np.save(tmp_path / f"{m}.npy", x)
+        maps[m] = np.load(tmp_path / f"{m}.npy", mmap_mode="r")
+    for given in (arrays, maps):
+        wrapped = wrap(copy.deepcopy(model), given)
+        assert torch.equal(wrapped.distillation_loss(torch.arange(ITEMS)), expected)
+
+
+def test_rows_of_a_memory_map_are_checked_when_they_are_read(tmp_path):
+    x = features()["image"].numpy()
+    x[4, 2] = np.nan
+    np.save(tmp_path / "image.npy", x)
+    wrapped = wrap(given={"image": np.load(tmp_path / "image.npy", mmap_mode="r")})
+    wrapped.distillation_loss(torch.tensor([3, 5]))
+    with pytest.raises(ValueError, match=r"features\['image'\] must be finite; 1 of the rows read"):
+        wrapped.distillation_loss(torch.tensor([3, 4]))
+
+
+def test_strings_are_labels():
+    names = [None if y < 0 else "abc"[y] for y in labels().tolist()]
+    by_name, by_index = wrap(y=names), wrap()
+    assert torch.equal(by_name._labels, by_index._labels)
+    assert wrap(y=labels().tolist()).teacher.num_classes == 3
+    assert wrap(y=np.array(names, dtype=object)).teacher.num_classes == 3
+    assert wrap(num_classes=9).teacher.num_classes == 9
+
+
+def test_the_same_seed_gives_the_same_teacher():
+    a, b, c = (wrap(seed=seed).teacher.state_dict() for seed in (4, 4, 5))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not any(torch.equal(a[k], c[k]) for k in a)
+
+
+def test_features_stay_out_of_checkpoints():
+    wrapped = wrap(strangers.Nested())
+    keys = list(wrapped.state_dict())
+    assert all(k.startswith(("backbone.", "teacher.")) for k in keys)
+    backbone_keys = [k.removeprefix("backbone.") for k in keys if k.startswith("backbone.")]
+    assert backbone_keys == list(strangers.Nested().state_dict())
+
+
+def test_to_moves_features_and_labels_along():
+    wrapped = wrap().to("meta")
+    assert {b.device.type for b in wrapped.buffers()} == {"meta"}
+
+
+def test_attributes_are_those_of_the_backbone():
+    model = strangers.SeparateBuffers()
+    model.answer = 42
+    wrapped = wrap(model)
+    assert wrapped.answer == 42
+    assert wrapped.users is model.users
+    with pytest.raises(AttributeError, match="SeparateBuffers.*no_such_thing"):
+        wrapped.no_such_thing  # noqa: B018
+
+
+def test_other_students_are_made_by_a_function():
+    wrapped = wrap(
+        student=lambda layer: FeatureStudent.adopt(layer, activation=F.leaky_relu, normalize=True)
+    )
+    x = features()["image"]
+    torch.testing.assert_close(wrapped.student("image")(x).norm(dim=1), torch.ones(ITEMS))
+
+
+def test_a_dict_of_losses_gains_it_under_loss():
+    class DictLoss(strangers.SeparateBuffers):
+        def calculate_loss(self, interaction):
+            return {"loss": super().calculate_loss(interaction), "other": torch.tensor(7.0)}
+
+    model = DictLoss()
+    own = model.calculate_loss(strangers.batch())["loss"]
+    wrapped = wrap(model, loss_method="calculate_loss", items=batch_items)
+    got = wrapped.calculate_loss(strangers.batch())
+    assert got["other"] == 7
+    assert got["loss"] > own
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"y": torch.zeros(ITEMS, 2).long()}, r"labels must be \(num_items,\) class indices"),
+        ({"y": torch.rand(ITEMS)}, r"labels must be .* got shape \(13,\) of torch.float32"),
+        ({"y": torch.arange(ITEMS) - 2}, r"labels must be at least -1 \(unknown\); got -2"),
+        ({"y": torch.full((ITEMS,), -1)}, "No label is known; pass num_classes="),
+        ({"num_classes": 2}, "labels must be below num_classes=2; got 2"),
+        ({"y": labels()[:9]}, r"features\['image'\] must have one row per item \(9\); got 13"),
+        (
+            {"given": {"image": torch.full((ITEMS, 10), torch.nan)}},
+            "must be finite; 13 of the rows",
+        ),
+        ({"given": {"image": torch.ones(ITEMS, 10).long()}}, "of a floating dtype; got shape"),
+        ({"given": {"image": "users"}}, r"must have one row per label \(13\); got 11 rows"),
+        ({"loss_method": "calculate_loss"}, "loss_method= and items= go together"),
+        ({"loss_method": "no", "items": batch_items}, "'no' is not a method of the backbone"),
+        ({"projections": {"audio": "x"}}, r"modalities without features: \['audio'\]"),
+        ({"projections": {"image": "x"}}, "'x' is not a module of the backbone"),
+        ({"projections": {"image": "text_trs"}}, "must be an nn.Linear with in_features 10"),
+        (
+            {"teacher": SemanticTeacher({"image": 10}, 4, 3)},
+            "The teacher must read {'image': 10, 't",
+        ),
+        (
+            {"teacher": SemanticTeacher({"image": 10, "text": 6}, 4, 3), "num_classes": 5},
+            r"num_classes must be the teacher's \(3\); got 5",
+        ),
+        (
+            {"teacher": SemanticTeacher({"image": 10, "text": 6}, 4, 3, normalize=False)},
+            "the teacher has normalize=False, the student of 'image' has embed_normalize=True",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_leaves_the_backbone_alone(options, text):
+    model = strangers.SeparateBuffers()
+    with pytest.raises(ValueError, match=text):
+        wrap(model, **options)
+    assert type(model.image_trs) is nn.Linear
+
+
+def test_layers_that_a_student_cannot_take_over_are_refused():
+    hooked = strangers.SeparateBuffers()
+    hooked.image_trs.register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match=r"'image_trs'.*has hooks \(_forward_hooks\)"):
+        wrap(hooked)
+    parametrized = strangers.SeparateBuffers()
+    nn.utils.parametrizations.weight_norm(parametrized.image_trs)
+    with pytest.raises(ValueError, match="'image_trs'.*is parametrized"):
+        wrap(parametrized)
+    subclass = strangers.SeparateBuffers()
+    subclass.image_trs = type("Scaled", (nn.Linear,), {})(10, DIM)
+    with pytest.raises(TypeError, match=r"'image_trs'.*must be exactly an nn\.Linear.*Scaled"):
+        wrap(subclass)
+
+
+def test_distilling_twice_is_refused():
+    wrapped = wrap()
+    with pytest.raises(ValueError, match="got Distilled. Distil once"):
+        wrap(wrapped)
+    with pytest.raises(ValueError, match="'image_trs'.*is a student already"):
+        wrap(wrapped.unwrap())
+
+
+def test_bad_items_are_named():
+    wrapped = wrap()
+    for bad, text in (
+        (torch.tensor([0, ITEMS]), r"must be in 0\.\.12; got 0\.\.13.*subtract the users"),
+        (torch.tensor([-1]), r"must be in 0\.\.12; got -1"),
+        (torch.tensor([1.0]), r"at least one int64 .* got \(1,\) of torch.float32"),
+        (torch.empty(0).long(), r"got \(0,\) of torch.int64"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            wrapped.distillation_loss(bad)
+
+
+def test_two_modalities_of_one_width_are_told_apart_by_name_or_by_hand():
+    class Same(nn.Module):
+        def __init__(self, names):
+            super().__init__()
+            self.layers = nn.ModuleDict({name: nn.Linear(5, 3) for name in names})
+
+    given = {m: torch.randn(ITEMS, 5) for m in ("title", "desc")}
+    found = distill(Same(["title", "desc"]), given, labels()).projections
+    assert found == {"title": "layers.title", "desc": "layers.desc"}
+    by_hand = {"title": "layers.a", "desc": "layers.b"}
+    assert distill(Same("ab"), given, labels(), projections=by_hand).projections == by_hand
+    with pytest.raises(ValueError, match="is the only layer of a width that 'title' and 'desc'"):
+        distill(Same("a"), given, labels())
+    shared = {"title": "layers.a", "desc": "layers.a"}
+    wrapped = distill(Same("a"), given, labels(), projections=shared)
+    assert wrapped.student("title") is wrapped.student("desc")
+
+
+def test_the_release_preset_changes_every_setting():
+    preset = release.settings(
+        {"image": 10, "text": 6}, 3, out_features=DIM, weights=release.BM3_TOYS
+    )
+    wrapped = wrap(teacher=preset.teacher, student=preset.student, loss=preset.loss)
+    assert (wrapped.sgfd_loss.ce_weight, wrapped.sgfd_loss.kd_weight) == (0.1, 0.01)
+    assert wrapped.sgfd_loss.temperature == 5
+    assert wrapped.teacher.inner_activation is None
+    assert wrapped.student("text").normalize

@@ -1,0 +1,212 @@
+"""distill() on recommenders that know nothing of it."""
+
+import copy
+
+import pytest
+import strangers
+import torch
+from strangers import DIM, ITEMS, USERS, WIDTHS, batch, batch_items, features, labels
+from torch import nn
+
+from sgfd import DistillationWarning, FeatureStudent, ProjectionError, SGFDLoss, distill
+
+REACHED = [
+    (strangers.SeparateBuffers, {}, {"image": "image_trs", "text": "text_trs"}),
+    (strangers.Nested, {}, {"image": "encoder.image.0", "text": "encoder.text.0"}),
+    (
+        strangers.DeadTwin,
+        {"image": "image_trs"},
+        {"image": "image_trs", "text": "text_trs"},
+    ),
+    (strangers.TwoPaths, {}, {"image": "image_trs", "text": "text_trs"}),
+]
+
+
+def wrap(model: nn.Module, given=None, **options):
+    options = {"loss_method": "calculate_loss", "items": batch_items} | options
+    return distill(model, given or features(), labels(), **options)
+
+
+@pytest.mark.parametrize(("kind", "named", "paths"), REACHED)
+def test_the_recommender_stays_what_it_was_and_its_loss_gains_the_distillation(kind, named, paths):
+    torch.manual_seed(1)
+    model = kind()
+    keys = list(model.state_dict())
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    own, scores = model.calculate_loss(batch()), model.full_sort_predict(torch.arange(USERS))
+    state = torch.get_rng_state()
+    wrapped = wrap(model, projections=named)
+    assert torch.equal(torch.get_rng_state(), state)
+
+    assert wrapped.projections == paths
+    assert list(model.state_dict()) == keys
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert torch.equal(wrapped.full_sort_predict(torch.arange(USERS)), scores)
+    extra = wrapped.distillation_loss(batch_items(batch()))
+    assert extra > 0
+    assert torch.equal(wrapped.calculate_loss(batch()), own + extra)
+    for m in WIDTHS:
+        assert isinstance(wrapped.student(m), FeatureStudent)
+
+
+def test_a_layer_under_two_paths_is_replaced_at_both():
+    model = strangers.TwoPaths()
+    wrapped = wrap(model)
+    assert model.image_trs is model.again[0]
+    assert model.image_trs is wrapped.student("image")
+
+
+def test_a_live_embedding_is_read_where_it_is_trained():
+    model = strangers.TrainableEmbedding()
+    given = {"image": "image_embedding", "text": features()["text"]}
+    wrapped = wrap(model, given)
+    before = wrapped.distillation_loss(torch.arange(ITEMS))
+    with torch.no_grad():
+        model.image_embedding.weight.mul_(-1)
+    assert not torch.equal(wrapped.distillation_loss(torch.arange(ITEMS)), before)
+    wrapped.distillation_loss(torch.tensor([2, 3])).backward()
+    moved = model.image_embedding.weight.grad.abs().sum(1) > 0
+    assert moved.nonzero().flatten().tolist() == [2, 3]
+
+
+def test_a_concatenation_is_passed_as_one_modality():
+    model = strangers.Concatenated()
+    with pytest.raises(ProjectionError, match="joint: nn.Linear 16 -> 4"):
+        wrap(model)
+    wrapped = wrap(model, {"both": torch.cat(list(features().values()), dim=1)})
+    assert wrapped.projections == {"both": "joint"}
+    assert wrapped.teacher.fusion_transfer is None
+
+
+def test_a_dead_twin_makes_the_match_uncertain():
+    with pytest.raises(ProjectionError) as error:
+        wrap(strangers.DeadTwin())
+    message = str(error.value)
+    assert "features['image'] (width 10) is not certain: 2 layers have that width" in message
+    assert "projections={'image': '<path>'}" in message
+    for candidate in ("image_trs: nn.Linear 10 -> 4", "image_old: nn.Linear 10 -> 4", "text_trs"):
+        assert candidate in message
+
+
+def test_a_bare_parameter_cannot_be_replaced_and_is_listed():
+    with pytest.raises(ProjectionError) as error:
+        wrap(strangers.BareParameter())
+    message = str(error.value)
+    assert (
+        "features['image'] (width 10) is not certain: no nn.Linear has that in_features" in message
+    )
+    assert "image_weight: nn.Parameter (10, 4)" in message
+    assert "ids" not in message  # embeddings are no candidates
+
+
+def test_a_layer_that_also_sees_users_is_reported():
+    wrapped = wrap(strangers.SeesUsers())
+    text = rf"'image_trs'.*was given {USERS + ITEMS} rows, more than there are items \({ITEMS}\)"
+    with pytest.warns(DistillationWarning, match=text):
+        wrapped.calculate_loss(batch())
+
+
+def test_features_that_the_recommender_does_not_read_are_reported():
+    given = features()
+    given["text"] = given["text"] + 0.5
+    wrapped = wrap(strangers.SeparateBuffers(), given)
+    with pytest.warns(DistillationWarning, match=r"'text_trs'.*largest difference 0\.5\)"):
+        wrapped.calculate_loss(batch())
+    wrapped.calculate_loss(batch())  # once is enough
+
+
+def test_features_in_half_precision_are_the_same_features():
+    given = {m: x.half() for m, x in features().items()}
+    assert wrap(strangers.SeparateBuffers(), given).calculate_loss(batch()).isfinite()
+
+
+def train(model, parameters, steps=60):
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.calculate_loss(batch()).backward()
+        optimizer.step()
+
+
+def test_a_projection_that_is_never_called_is_reported():
+    wrapped = wrap(strangers.NeverCalled())
+    with pytest.warns(DistillationWarning, match="'image_trs'.*was never called while 50 losses"):
+        train(wrapped, wrapped.parameters())
+
+
+def test_an_optimizer_made_before_owns_the_students_but_not_the_teacher():
+    model = strangers.SeparateBuffers()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    wrapped = wrap(model)
+    assert {id(p) for p in wrapped.backbone.parameters()} == owned
+    with pytest.warns(DistillationWarning, match=r"no parameter of the teacher has changed"):
+        train(wrapped, model.parameters())
+
+
+def test_a_teacher_that_trains_or_is_frozen_is_not_reported():
+    wrapped = wrap(strangers.SeparateBuffers())
+    train(wrapped, wrapped.parameters())
+    frozen = wrap(strangers.SeparateBuffers())
+    frozen.teacher.requires_grad_(False)
+    train(frozen, frozen.backbone.parameters())
+
+
+def test_training_moves_students_towards_the_teacher():
+    torch.manual_seed(0)
+    wrapped = wrap(strangers.SeparateBuffers(), loss=SGFDLoss(ce_weight=1, kd_weight=1))
+    before = wrapped.distillation_terms(torch.arange(ITEMS))
+    train(wrapped, wrapped.parameters(), steps=300)
+    after = wrapped.distillation_terms(torch.arange(ITEMS))
+    assert after.feature < before.feature / 2
+    assert after.classification < before.classification
+
+
+def test_a_tuple_of_losses_gains_it_in_its_first_element():
+    torch.manual_seed(1)
+    model = strangers.TupleLoss()
+    own = model.calculate_loss(batch())
+    wrapped = wrap(model)
+    extra = wrapped.distillation_loss(batch_items(batch()))
+    got = wrapped.calculate_loss(batch())
+    assert isinstance(got, tuple)
+    assert torch.equal(got[0], own[0] + extra)
+    assert torch.equal(got[1], own[1])
+
+
+def test_items_are_read_before_the_loss_changes_the_batch():
+    torch.manual_seed(1)
+    model = strangers.ChangesTheBatch()
+    own = model.calculate_loss(batch())
+    wrapped = wrap(model, items=lambda interaction: interaction[1])
+    extra = wrapped.distillation_loss(batch()[1])
+    assert torch.equal(wrapped.calculate_loss(batch()), own + extra)
+
+
+def test_without_a_loss_method_nothing_is_added():
+    model = strangers.SeparateBuffers()
+    wrapped = distill(model, features(), labels())
+    assert torch.equal(wrapped.calculate_loss(batch()), model.calculate_loss(batch()))
+    with pytest.raises(RuntimeError, match=r"loss_method= and items=, or add distillation_loss"):
+        wrapped.loss_and_terms(batch())
+
+
+def test_a_copy_is_whole_and_independent():
+    wrapped = wrap(strangers.SeparateBuffers())
+    other = copy.deepcopy(wrapped)
+    assert torch.equal(other.calculate_loss(batch()), wrapped.calculate_loss(batch()))
+    assert other.student("image") is other.backbone.image_trs
+    assert other.student("image").weight is not wrapped.student("image").weight
+    with torch.no_grad():
+        other.student("image").weight.zero_()
+    assert not torch.equal(other.calculate_loss(batch()), wrapped.calculate_loss(batch()))
+
+
+def test_unwrap_gives_the_backbone_back_with_students_in_place():
+    model = strangers.SeparateBuffers()
+    wrapped = wrap(model)
+    assert wrapped.unwrap() is model
+    assert isinstance(model.image_trs, FeatureStudent)
+    assert not model.image_trs._forward_pre_hooks
+    assert model.image_trs.out_features == DIM

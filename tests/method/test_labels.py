@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+import torch
+
+from sgfd import encode_labels
+
+
+def test_strings_become_sorted_class_indices():
+    labels, classes = encode_labels(["b", "a", None, "", "c", "b", float("nan"), np.float32("nan")])
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [1, 0, -1, -1, 2, 1, -1, -1]
+    assert classes == ("a", "b", "c")
+
+
+def test_anything_with_a_name_is_a_label():
+    labels, classes = encode_labels(np.array([10, -1, 2, 10]))
+    assert classes == ("10", "2")
+    assert labels.tolist() == [0, -1, 1, 0]
+
+
+def test_missing_values_of_pandas_are_unknown():
+    pd = pytest.importorskip("pandas")
+    series = pd.Series(["x", None, "y"], dtype="string")
+    assert encode_labels(series).labels.tolist() == [0, -1, 1]
+
+
+def test_no_known_label_is_an_error():
+    with pytest.raises(ValueError, match="At least one label must be known; got 2 unknown ones"):
+        encode_labels([None, ""])

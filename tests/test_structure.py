@@ -1,0 +1,146 @@
+"""The package is light to import, has no cycles, and shows its whole surface on one page."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sgfd
+
+SOURCE = Path(sgfd.__file__).parent
+HEAVY = {"torch_geometric", "scipy", "lightning", "matplotlib", "sklearn", "pandas"}
+# What each part may import, besides itself; a layer stands only on what is below it.
+GROUND = {"_batch", "_chain", "_functional", "_seed"}
+LAYERS = {
+    "_batch": set(),
+    "_chain": set(),
+    "_functional": set(),
+    "_seed": set(),
+    "_features": set(),
+    "_labels": set(),
+    "_student": {"_functional"},
+    "_teacher": {"_chain", "_functional"},
+    "_terms": set(),
+    "_loss": {"_terms"},
+    "_watch": set(),
+    "_projections": set(),
+    "graph": set(),
+    "data": {"_batch", "_labels"},
+    "backbones": {"_batch", "_features", "_functional", "_seed", "graph"},
+    "evaluation": {"data"},
+    "plots": {"evaluation"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """First-level names under ``sgfd`` that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+            if node.module == "sgfd":
+                modules = [f"sgfd.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        found |= {m.split(".")[1] for m in modules if m.startswith("sgfd.")}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_layer_stands_only_on_those_below(path):
+    part = part_of(path)
+    if part in LAYERS:
+        assert imports_of(path) - {part} <= LAYERS[part]
+
+
+def test_there_is_no_cycle_between_parts():
+    graph = {}
+    for path in FILES:
+        if part_of(path) not in ("__init__", "__main__"):
+            graph.setdefault(part_of(path), set()).update(imports_of(path) - {part_of(path)})
+    while graph:
+        free = {part for part, needs in graph.items() if not needs & graph.keys()}
+        assert free, f"cycle among {sorted(graph)}"
+        graph = {part: needs for part, needs in graph.items() if part not in free}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+def test_importing_sgfd_loads_nothing_heavy():
+    code = "import sys, torch; before = set(sys.modules); import sgfd; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & HEAVY
+
+
+def public_names():
+    for name in (
+        "sgfd",
+        "sgfd.backbones",
+        "sgfd.data",
+        "sgfd.evaluation",
+        "sgfd.graph",
+        "sgfd.plots",
+        "sgfd.release",
+        "sgfd.training",
+    ):
+        module = importlib.import_module(name)
+        for key, value in vars(module).items():
+            ours = getattr(value, "__module__", "").startswith("sgfd")
+            if (
+                not key.startswith("_")
+                and ours
+                and (inspect.isclass(value) or inspect.isfunction(value))
+            ):
+                yield pytest.param(value, id=f"{name}.{key}")
+
+
+@pytest.mark.parametrize("value", public_names())
+def test_every_public_name_and_method_is_documented(value):
+    assert inspect.getdoc(value)
+    if inspect.isclass(value):
+        for key, method in vars(value).items():
+            if not key.startswith("_") and inspect.isfunction(method):
+                assert inspect.getdoc(method), key
+
+
+def test_subpackages_are_there_without_an_import_of_their_own():
+    code = "import sgfd; print(sgfd.backbones.BM3.__name__, sgfd.data.Dataset.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["BM3", "Dataset"]
+    with pytest.raises(AttributeError, match="module 'sgfd' has no attribute 'no_such_thing'"):
+        sgfd.no_such_thing  # noqa: B018
+
+
+def test_python_m_sgfd_prints_versions_backend_and_install_lines():
+    done = subprocess.run(
+        [sys.executable, "-m", "sgfd"], capture_output=True, text=True, check=True
+    )
+    for word in ("sgfd", "torch", "torch-geometric", "torch-sparse", "CUDA", "kernel backend"):
+        assert any(line.startswith(word) for line in done.stdout.splitlines())
+    assert sgfd.__version__ in done.stdout
+
+
+def test_the_install_line_names_this_torch_and_cuda(monkeypatch):
+    from sgfd.__main__ import kernels_line
+
+    monkeypatch.setattr("torch.__version__", "2.8.1+cu126")
+    monkeypatch.setattr("torch.version.cuda", "12.6")
+    assert kernels_line().endswith("torch-2.8.0+cu126.html")
+    monkeypatch.setattr("torch.version.cuda", None)
+    assert kernels_line().endswith("torch-2.8.0+cpu.html")
