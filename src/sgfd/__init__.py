@@ -20,6 +20,7 @@ from sgfd._loss import SGFDTerms as SGFDTerms
 from sgfd._projections import ProjectionError as ProjectionError
 from sgfd._projections import find_projections as find_projections
 from sgfd._student import FeatureStudent as FeatureStudent
+from sgfd._student import paper_student as paper_student
 from sgfd._teacher import Semantics as Semantics
 from sgfd._teacher import SemanticTeacher as SemanticTeacher
 from sgfd._terms import classification_loss as classification_loss

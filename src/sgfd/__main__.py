@@ -53,9 +53,8 @@ def main() -> None:
 
     missing = {package: extra for package, extra in EXTRAS.items() if installed(package) is None}
     if missing:
-        print(
-            f'\nTo install {", ".join(missing)}:\n  pip install "sgfd[{",".join(missing.values())}]"'
-        )
+        extras = ",".join(missing.values())
+        print(f'\nTo install {", ".join(missing)}:\n  pip install "sgfd[{extras}]"')
     if not (installed("torch-sparse") and installed("torch-scatter")):
         print(
             f"\nTo install torch-sparse and torch-scatter (optional) for this torch:\n"

@@ -54,8 +54,8 @@ def distill(
             method of the result adds the distillation loss. Without it, and not one of ours, add
             ``model.distillation_loss(items)`` in your own loop.
         student: makes a student of a layer. The default keeps the layer's function to the bit
-            and only distils; ``functools.partial(FeatureStudent.adopt,
-            activation=F.leaky_relu, normalize=True)`` makes the paper's.
+            and only distils; ``paper_student`` gives it the paper's LeakyReLU and unit rows,
+            which by themselves help some recommenders (VBPR) and hurt others (BM3).
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
         loss: None for an ``SGFDLoss`` with its defaults.
         num_classes: None for the largest label + 1 (or the teacher's).

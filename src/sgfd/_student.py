@@ -141,3 +141,25 @@ class FeatureStudent(nn.Linear):
             f"{super().extra_repr()}, activation={describe(self.activation)}, "
             f"normalize={self.normalize}"
         )
+
+
+def paper_student(linear: nn.Linear) -> FeatureStudent:
+    """The paper's student in place of a layer: LeakyReLU and unit rows in ``forward`` too.
+
+    This changes what the recommender reads, which may help or hurt it by itself: compare with
+    ``distill(..., student=paper_student, loss=SGFDLoss(ce_weight=0, kd_weight=0))``.
+
+    Args:
+        linear: the layer; its weight and bias become the student's.
+
+    Raises:
+        TypeError: if ``linear`` is not exactly an ``nn.Linear``.
+
+    Example:
+        >>> import torch
+        >>> from sgfd import paper_student
+        >>> student = paper_student(torch.nn.Linear(8, 4))
+        >>> torch.allclose(student(torch.randn(3, 8)).norm(dim=1), torch.ones(3))
+        True
+    """
+    return FeatureStudent.adopt(linear, activation=F.leaky_relu, normalize=True)

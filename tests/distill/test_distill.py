@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import strangers
 import torch
-import torch.nn.functional as F
 from strangers import DIM, ITEMS, batch_items, features, labels
 from torch import nn
 
-from sgfd import FeatureStudent, SemanticTeacher, SGFDLoss, distill, release
+from sgfd import SemanticTeacher, SGFDLoss, distill, paper_student, release
 
 
 def wrap(model=None, given=None, y=None, **options):
@@ -116,9 +115,7 @@ def test_attributes_are_those_of_the_backbone():
 
 
 def test_other_students_are_made_by_a_function():
-    wrapped = wrap(
-        student=lambda layer: FeatureStudent.adopt(layer, activation=F.leaky_relu, normalize=True)
-    )
+    wrapped = wrap(student=paper_student)
     x = features()["image"]
     torch.testing.assert_close(wrapped.student("image")(x).norm(dim=1), torch.ones(ITEMS))
 

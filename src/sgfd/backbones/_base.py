@@ -49,10 +49,10 @@ class Recommender(nn.Module, ABC):
         """Scores of every item for some users.
 
         Args:
-            users: (B,) int64, user indices.
+            users: (B,) int64, user indices, on any device.
 
         Returns:
-            (B, num_items), higher is better, without gradient.
+            (B, num_items) on the model's device, higher is better, without gradient.
         """
 
     @abstractmethod
@@ -83,8 +83,8 @@ class Recommender(nn.Module, ABC):
                     f"seen must be (num_users, num_items) = ({self.num_users}, {self.num_items}); "
                     f"got {tuple(seen.shape)}."
                 )
-            rows, columns = seen[users.cpu().numpy()].nonzero()
-            scores[torch.from_numpy(rows), torch.from_numpy(columns)] = -torch.inf
+            hidden = torch.from_numpy(seen[users.cpu().numpy()].toarray() != 0)
+            scores = scores.masked_fill(hidden.to(scores.device), -torch.inf)
         best = scores.topk(k, dim=1)
         items = best.indices.masked_fill(best.values == -torch.inf, -1)
         return Recommendations(items, best.values)

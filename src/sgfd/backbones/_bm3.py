@@ -130,6 +130,7 @@ class BM3(Recommender):
     def scores(self, users: Tensor) -> Tensor:
         """Scores of every item for some users, (B, num_items)."""
         all_users, items = self.representations()
+        users = users.to(all_users.device)
         scores: Tensor = self.predictor(all_users[users]) @ self.predictor(items).T
         return scores
 

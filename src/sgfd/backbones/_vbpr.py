@@ -122,7 +122,7 @@ class VBPR(Recommender):
     def scores(self, users: Tensor) -> Tensor:
         """Scores of every item for some users, (B, num_items)."""
         factors, bias = self.item_factors()
-        return self.user_factors(users) @ factors.T + bias
+        return self.user_factors(users.to(factors.device)) @ factors.T + bias
 
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""

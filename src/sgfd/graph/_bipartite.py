@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, sparray, spmatrix
+from scipy.sparse import csr_array, csr_matrix
 from torch import Tensor, nn
 
 
@@ -15,7 +15,7 @@ class Bipartite(nn.Module):
     moves them, and stay out of checkpoints.
 
     Args:
-        interactions: (num_users, num_items), any SciPy sparse matrix; what is stored and not
+        interactions: (num_users, num_items), a SciPy CSR array or matrix; what is stored and not
             zero is an interaction, whatever its value.
         epsilon: added to the degrees, as LightGCN's descendants do.
 
@@ -37,7 +37,7 @@ class Bipartite(nn.Module):
     item_users: Tensor
     item_weights: Tensor
 
-    def __init__(self, interactions: "sparray | spmatrix", *, epsilon: float = 1e-7) -> None:
+    def __init__(self, interactions: "csr_array | csr_matrix", *, epsilon: float = 1e-7) -> None:
         super().__init__()
         by_user = csr_array(interactions, copy=True)
         stored = by_user.nnz

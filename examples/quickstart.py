@@ -1,0 +1,77 @@
+"""A plain recommender and its distilled twin, trained on the same made-up catalog.
+
+    python examples/quickstart.py
+
+Trains both, prints their test metrics side by side with a paired test over users, and draws what
+distillation did to the features. No download, no GPU, about a minute. A gain on made-up data only
+shows that the code works: see docs/results.md for real data.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sgfd import SGFDLoss, distill
+from sgfd.backbones import VBPR
+from sgfd.data import Dataset, synthetic_catalog
+from sgfd.evaluation import Evaluation, compare, evaluate, table
+from sgfd.plots import plot_curves, plot_feature_maps
+from sgfd.training import FitResult, fit
+
+SETTINGS = {"max_epochs": 60, "batch_size": 1024, "learning_rate": 3e-3, "patience": 10}
+
+
+def train(model: torch.nn.Module, data: Dataset, seed: int) -> tuple[FitResult, Evaluation]:
+    """Fit on train, keep the best validation epoch, rank the test part once."""
+    run = fit(model, data, seed=seed, **SETTINGS)
+    return run, evaluate(model.scores, data.test, seen=data.seen)
+
+
+def main() -> None:
+    """Train both, compare, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--label-signal", type=float, default=1.0, help="0: labels are random")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"))
+    args = parser.parse_args()
+
+    data = synthetic_catalog(label_signal=args.label_signal, seed=args.seed)
+    print(data.summary(), "\n")
+
+    plain = VBPR(data.train, data.features, seed=args.seed)
+    plain_run, plain_result = train(plain, data, args.seed)
+
+    backbone = VBPR(data.train, data.features, seed=args.seed)  # the same start
+    model = distill(
+        backbone,
+        data.features,
+        data.labels,
+        loss=SGFDLoss(ce_weight=0.1, kd_weight=0.01),
+        seed=args.seed,
+    )
+    distilled_run, distilled_result = train(model, data, args.seed)
+
+    print(table({"plain": plain_result, "distilled": distilled_result}))
+    print(compare(plain_result, distilled_result, "ndcg@20"))
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    image = torch.from_numpy(data.features["image"])
+    before = plain.projections["image"](image).detach().numpy()
+    after = model.export()["image"].numpy()
+    figure = plot_feature_maps(
+        before, after, np.asarray(data.labels), titles=("plain", "distilled")
+    )
+    figure.savefig(args.out / "features.png", dpi=130)
+    curves = {
+        "plain": [epoch.metrics["ndcg@20"] for epoch in plain_run.history],
+        "distilled": [epoch.metrics["ndcg@20"] for epoch in distilled_run.history],
+    }
+    axes = plot_curves(curves, metric="validation ndcg@20")
+    axes.figure.savefig(args.out / "curves.png", dpi=130)
+    print(f"\nPictures: {args.out}/features.png, {args.out}/curves.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""What must hold of features, labels and ids, checked once, at the door."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from sgfd._labels import encode_labels
+
+if TYPE_CHECKING:
+    from sgfd.data._dataset import Dataset
+
+Labels: TypeAlias = npt.ArrayLike | Tensor | Sequence[str | None]
+"""(num_items,) integers with -1 for unknown, or strings with None for unknown."""
+
+
+def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
+    """Checks and converts features to float32, all with the same number of rows."""
+    if not features:
+        raise ValueError("features must hold at least one modality, {name: (num_items, F)}; got 0.")
+    checked: dict[str, npt.NDArray[np.float32]] = {}
+    for name, value in features.items():
+        if isinstance(value, Tensor):  # NumPy knows no bfloat16
+            value = value.detach().cpu()
+            value = value.float().numpy() if value.is_floating_point() else value.numpy()
+        array = np.asarray(value)
+        if array.ndim != 2 or 0 in array.shape:
+            raise ValueError(
+                f"features[{name!r}] must be (num_items, F), neither of them 0; "
+                f"got shape {array.shape}."
+            )
+        if array.dtype.kind != "f":
+            raise ValueError(
+                f"features[{name!r}] must be floating point; got dtype {array.dtype}. "
+                "Numbers of another kind need .astype('float32')."
+            )
+        with np.errstate(over="ignore"):  # reported below as infinite
+            array = np.ascontiguousarray(array, dtype=np.float32)
+        finite = np.isfinite(array)
+        if not finite.all():
+            row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
+            raise ValueError(
+                f"features[{name!r}] must be finite in float32; got {int((~finite).sum()):,} NaN "
+                f"or infinite values, the first in row {row}, column {column}. Fill or drop them."
+            )
+        checked[name] = array
+    rows = {name: array.shape[0] for name, array in checked.items()}
+    if len(set(rows.values())) > 1:
+        listed = ", ".join(f"{name!r}: {count}" for name, count in rows.items())
+        raise ValueError(f"all features must have one row per item; got rows {{{listed}}}.")
+    return checked
+
+
+def check_labels(
+    labels: Any, label_names: Sequence[str] | None, num_items: int
+) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    """Checks or encodes labels; returns (num_items,) int64 with -1 for unknown, and names."""
+    if labels is None:
+        if label_names is not None:
+            raise ValueError("label_names need labels; got labels=None.")
+        return None, ()
+    array = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if array.shape != (num_items,):
+        raise ValueError(f"labels must have one entry per item ({num_items}); got {array.shape}.")
+    if array.dtype.kind in "OU":
+        if label_names is not None:
+            raise ValueError("label_names go with integer labels; these are strings, their names.")
+        encoded = encode_labels(array.tolist())
+        return encoded.labels.numpy(), encoded.classes
+    if array.dtype.kind not in "iu":
+        raise ValueError(
+            "labels must be integers, -1 for unknown, or strings, None for unknown; "
+            f"got dtype {array.dtype}."
+        )
+    array = array.astype(np.int64)
+    if array.min() < -1:
+        item = int(np.argmin(array))
+        raise ValueError(f"labels must be -1 (unknown) or more; got {array[item]} at item {item}.")
+    num_classes = int(array.max()) + 1
+    if label_names is None:
+        if num_classes > num_items:
+            raise ValueError(
+                f"labels must count from 0, at most one class per item ({num_items}); got label "
+                f"{num_classes - 1}, which looks like a raw id. Pass the ids as strings."
+            )
+        return array, tuple(str(label) for label in range(num_classes))
+    if len(label_names) < num_classes:
+        raise ValueError(
+            f"label_names must name every label up to {num_classes - 1}, {num_classes} names; "
+            f"got {len(label_names)}."
+        )
+    return array, tuple(label_names)
+
+
+def check_ids(
+    user_ids: Sequence[Hashable] | None,
+    item_ids: Sequence[Hashable] | None,
+    num_users: int,
+    num_items: int,
+) -> int:
+    """Checks that ids, if any, are enough and unique; returns the number of users."""
+    for name, ids in (("user_ids", user_ids), ("item_ids", item_ids)):
+        if ids is not None and len(set(ids)) < len(ids):
+            raise ValueError(f"{name} must be unique; got {len(ids) - len(set(ids)):,} repeats.")
+    if item_ids is not None and len(item_ids) != num_items:
+        raise ValueError(f"item_ids must name {num_items} items; got {len(item_ids)}.")
+    if user_ids is None:
+        return num_users
+    if len(user_ids) < num_users:
+        raise ValueError(f"user_ids must name all {num_users} users; got {len(user_ids)}.")
+    return len(user_ids)
+
+
+def check_shapes(dataset: "Dataset") -> None:
+    """Raises if the fields of a dataset are not of one catalog."""
+    shape = dataset.train.shape
+    for part in (dataset.valid, dataset.test):
+        if part.shape != shape:
+            raise ValueError(f"train, valid, test must be of one shape, {shape}; got {part.shape}.")
+    for name, array in dataset.features.items():
+        if array.shape[0] != shape[1]:
+            raise ValueError(
+                f"features[{name!r}] must have one row per item ({shape[1]}); "
+                f"got {array.shape[0]} rows."
+            )
+    if dataset.labels is not None and dataset.labels.shape != (shape[1],):
+        raise ValueError(
+            f"labels must have one entry per item ({shape[1]}); got {dataset.labels.shape}."
+        )

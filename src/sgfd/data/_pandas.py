@@ -1,0 +1,174 @@
+"""From a data frame with ids of any kind to indices."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sgfd.data._assemble import Source
+from sgfd.data._interactions import Interactions, check_pairs, interaction_matrix
+from sgfd.data._split import hold_out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PARTS: dict[Hashable, str] = {"train": "train", "valid": "valid", "test": "test"}
+_PARTS |= {0: "train", 1: "valid", 2: "test"}
+
+
+class Columns(NamedTuple):
+    """The names of a frame's columns."""
+
+    user: str
+    item: str
+    part: str | None
+
+
+def index_frame(
+    frame: "pd.DataFrame",
+    columns: Columns,
+    features: Mapping[str, Any],
+    labels: Any,
+    items: Sequence[Hashable] | None,
+    test_fraction: float,
+    seed: int,
+) -> Source:
+    """Maps raw ids to indices and splits; see ``Dataset.from_pandas``."""
+    import pandas as pd
+
+    user, item, part = columns
+    for column in (user, item) if part is None else (user, item, part):
+        if column not in frame.columns:
+            raise ValueError(
+                f"frame must have a column {column!r}; it has {', '.join(map(str, frame.columns))}."
+            )
+        if frame[column].isna().any():
+            count = int(frame[column].isna().sum())
+            raise ValueError(f"frame[{column!r}] must not be missing anywhere; got {count:,} gaps.")
+    catalog = _catalog(features, items)
+    item_codes = catalog.get_indexer(pd.Index(frame[item]))
+    if (item_codes < 0).any():
+        strange = frame[item][item_codes < 0]
+        raise ValueError(
+            f"every item of frame[{item!r}] must have features; {strange.nunique():,} have none, "
+            f"such as {_first(strange)}, where features know items such as {_first(catalog)}. Drop "
+            "their rows, or add their features."
+        )
+    user_codes, users = pd.factorize(frame[user])
+    pairs = np.stack([user_codes, item_codes], axis=1).astype(np.int64)
+
+    notes: list[str] = []
+    if part is None:
+        everything, notes = interaction_matrix(
+            check_pairs(pairs, "frame"), (len(users), len(catalog)), "frame"
+        )
+        # A stream of its own: the validation part is carved with the plain seed.
+        stream = np.random.SeedSequence(seed, spawn_key=(1,))
+        train, test = hold_out(everything, fraction=test_fraction, seed=stream)
+        notes.append(
+            f"test: {test.nnz:,} pairs held out from all ({test_fraction:g} of each user's, "
+            f"rounded half up, seed {seed})"
+        )
+        split: tuple[Interactions, Interactions | None, Interactions] = (train, None, test)
+    else:
+        names = frame[part].map(_PARTS)
+        if names.isna().any():
+            strange = frame[part][names.isna()].unique().tolist()
+            raise ValueError(
+                f"frame[{part!r}] must hold 'train', 'valid', 'test', or 0, 1, 2; got {strange}."
+            )
+        name = names.to_numpy()
+        split = (pairs[name == "train"], pairs[name == "valid"], pairs[name == "test"])
+
+    return Source(
+        *split,
+        features={name: _rows(name, value, catalog, items) for name, value in features.items()},
+        labels=_labels_by_item(labels, catalog, items),
+        user_ids=tuple(users.tolist()),
+        item_ids=tuple(catalog.tolist()),
+        notes=tuple(notes),
+    )
+
+
+def _catalog(features: Mapping[str, Any], items: Sequence[Hashable] | None) -> "pd.Index[Any]":
+    import pandas as pd
+
+    if items is None:
+        frames = [value for value in features.values() if isinstance(value, pd.DataFrame)]
+        if not frames:
+            raise ValueError(
+                "items must name the rows of features given as arrays, in their order; got None. "
+                "Or give features as data frames whose index holds the item ids."
+            )
+        catalog = frames[0].index
+    else:
+        catalog = pd.Index(list[Any](items))
+    if not catalog.is_unique:
+        twice = _first(catalog[catalog.duplicated()])
+        raise ValueError(f"each item must have one row of features; {twice} has several.")
+    return catalog
+
+
+def _rows(name: str, value: Any, catalog: "pd.Index[Any]", items: Sequence[Hashable] | None) -> Any:
+    """One modality's rows in the order of the catalog."""
+    import pandas as pd
+
+    if not isinstance(value, pd.DataFrame):
+        if items is None:
+            raise ValueError(
+                f"items must name the rows of features[{name!r}], which is an array; got None."
+            )
+        return value
+    if not value.index.is_unique or not catalog.isin(value.index).all():
+        missing = catalog[~catalog.isin(value.index)]
+        raise ValueError(
+            f"features[{name!r}] must have one row per item; {len(missing):,} of {len(catalog):,} "
+            f"items have none{f', such as {_first(missing)}' if len(missing) else ''}, and "
+            f"{int(value.index.duplicated().sum()):,} rows repeat an item."
+        )
+    if items is None and len(value) != len(catalog):
+        raise ValueError(
+            f"all features must describe the same items; features[{name!r}] has {len(value):,} "
+            f"rows, another {len(catalog):,}. Choose the items with items=[...]."
+        )
+    return value.loc[catalog].to_numpy()
+
+
+def _labels_by_item(labels: Any, catalog: "pd.Index[Any]", items: Sequence[Hashable] | None) -> Any:
+    """Labels in the order of the catalog, -1 or None where an item has none."""
+    import pandas as pd
+
+    if labels is None:
+        return None
+    if isinstance(labels, Mapping):
+        labels = pd.Series(labels)
+    elif not isinstance(labels, pd.Series):
+        if items is None:
+            raise ValueError(
+                "labels must be a Series or a mapping by item id where items is None; "
+                f"got {type(labels).__name__}."
+            )
+        return labels
+    if not labels.index.is_unique:
+        raise ValueError(
+            "labels must have one entry per item; got "
+            f"{int(labels.index.duplicated().sum()):,} that repeat an item."
+        )
+    if not labels.index.isin(catalog).any():
+        raise ValueError(
+            f"labels must be indexed by item id, such as {_first(catalog)}; "
+            f"none of theirs is an item, such as {_first(labels.index)}."
+        )
+    aligned = labels.reindex(catalog)
+    if not pd.api.types.is_numeric_dtype(labels.dtype) or pd.api.types.is_bool_dtype(labels.dtype):
+        return [None if gap else value for gap, value in zip(aligned.isna(), aligned, strict=True)]
+    # Integers with gaps are floats to pandas.
+    numbers = aligned.fillna(-1).to_numpy(dtype=np.float64)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError("labels must be whole numbers or strings; got fractions.")
+    return numbers.astype(np.int64)
+
+
+def _first(values: Any) -> str:
+    """The first of some ids, as its plain Python self would print."""
+    return repr(values[:1].tolist()[0]) if len(values) else "none"

@@ -1,0 +1,142 @@
+"""Rank every item for users in batches, and find which of the best are relevant."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import csr_array, issparse
+from torch import Tensor, nn
+
+
+class RankedHits(NamedTuple):
+    """The best ``k`` items of a batch of users, seen as hits and misses.
+
+    Attributes:
+        hits: (B, k) bool, best rank first; False where the score is minus infinity.
+        num_relevant: (B,) int64, relevant items of each user.
+    """
+
+    hits: npt.NDArray[np.bool_]
+    num_relevant: npt.NDArray[np.int64]
+
+
+def ranked_hits(
+    scores: Callable[[Tensor], Tensor],
+    target: csr_array,
+    users: npt.NDArray[np.int64],
+    *,
+    seen: csr_array | None,
+    seen_score: float,
+    k: int,
+    batch_size: int,
+    device: torch.device | str | None,
+    progress: bool,
+) -> Iterator[RankedHits]:
+    """Batches of ``users``, in order. ``target`` and ``seen`` come from ``interactions``."""
+    if isinstance(scores, nn.Module) and hasattr(scores, "scores"):
+        raise TypeError(
+            "scores must be a function from users to scores of all items; got a model. "
+            "Pass its method: model.scores."
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    num_items = target.shape[1]
+    starts: Iterable[int] = range(0, len(users), batch_size)
+    if progress:
+        from tqdm import tqdm
+
+        starts = tqdm(starts, desc="evaluate", unit="batch")
+    for start in starts:
+        batch = users[start : start + batch_size]
+        with torch.no_grad():
+            matrix = _checked_scores(scores(torch.from_numpy(batch).to(device)), batch, num_items)
+            if seen is not None:
+                cells = tuple(torch.from_numpy(i).to(matrix.device) for i in seen[batch].nonzero())
+                # Out of place: the callable may have returned a tensor it keeps.
+                matrix = matrix.index_put(cells, matrix.new_tensor(seen_score))
+            best = matrix.topk(k, dim=1)
+        relevant = target[batch]
+        rows, columns = (index.astype(np.int64) for index in relevant.nonzero())
+        # One key per (row, item) turns membership in many small sets into one look-up.
+        keys = best.indices.cpu().numpy() + num_items * np.arange(len(batch))[:, None]
+        hits = np.isin(keys, rows * num_items + columns)
+        hits &= (best.values > -torch.inf).cpu().numpy()
+        yield RankedHits(hits, np.diff(relevant.indptr).astype(np.int64))
+
+
+def interactions(target: csr_array, seen: csr_array | None) -> tuple[csr_array, csr_array | None]:
+    """Both as CSR without duplicates or stored zeros, of one shape."""
+    target = _as_csr(target, "target")
+    if seen is None:
+        return target, None
+    seen = _as_csr(seen, "seen")
+    if seen.shape != target.shape:
+        raise ValueError(
+            "seen and target must both be (num_users, num_items); "
+            f"got {tuple(seen.shape)} and {tuple(target.shape)}."
+        )
+    return target, seen
+
+
+def users_with_target(
+    target: csr_array, users: npt.ArrayLike | None
+) -> tuple[npt.NDArray[np.int64], int]:
+    """The users to evaluate, and how many were left out for want of a target item."""
+    num_users = target.shape[0]
+    if users is None:
+        chosen = np.arange(num_users)
+    else:
+        chosen = np.asarray(users)
+        if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
+            raise TypeError(
+                "users must be a 1-D sequence of integer user indices; "
+                f"got {chosen.dtype} of shape {chosen.shape}."
+            )
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= num_users):
+            raise ValueError(
+                f"users must be in 0..{num_users - 1}; got {chosen.min()}..{chosen.max()}."
+            )
+        if len(np.unique(chosen)) < chosen.size:
+            raise ValueError("users must not repeat: each user counts once.")
+    kept = chosen[np.diff(target.indptr)[chosen] > 0].astype(np.int64)
+    if not kept.size:
+        raise ValueError(
+            f"none of the {chosen.size} users has a target item, so there is nothing to evaluate."
+        )
+    return kept, chosen.size - kept.size
+
+
+def _as_csr(matrix: csr_array, name: str) -> csr_array:
+    if not issparse(matrix):
+        raise TypeError(
+            f"{name} must be a SciPy sparse (num_users, num_items) array, non-zero where the "
+            f"user interacted with the item; got {type(matrix).__name__}."
+        )
+    matrix = csr_array(matrix, copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _checked_scores(matrix: Tensor, batch: npt.NDArray[np.int64], num_items: int) -> Tensor:
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"scores(users) must return a Tensor; got {type(matrix).__name__}.")
+    if matrix.shape != (len(batch), num_items):
+        raise ValueError(
+            f"scores(users) must be (users, num_items) = ({len(batch)}, {num_items}), one column "
+            f"per item of target; got {tuple(matrix.shape)}."
+        )
+    if not matrix.is_floating_point():
+        raise TypeError(
+            f"scores(users) must be floating point (seen items become infinite); got "
+            f"{matrix.dtype}. Convert it, e.g. scores(users).double()."
+        )
+    if matrix.max().isnan():  # the maximum is NaN where any score is
+        row, item = matrix.isnan().nonzero()[0].tolist()
+        raise ValueError(
+            f"scores must not be NaN; the score of user {batch[row]} for item {item} is. "
+            "Has training diverged?"
+        )
+    return matrix

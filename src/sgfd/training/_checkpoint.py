@@ -1,0 +1,55 @@
+"""Files that are there whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import CheckpointIO
+from typing_extensions import override
+
+
+def replace_file(path: Path, save: Any) -> None:
+    """Writes a file beside the old one and swaps them: a kill at any time leaves one of the two.
+
+    Args:
+        path: the file; its directory must exist.
+        save: writes to the binary file it is given.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        save(file)
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure could leave an empty file under the new name
+    os.replace(temporary, path)
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Saves a checkpoint whole or not at all, and loads it without unpickling objects.
+
+    Give it to a ``lightning.Trainer`` as ``plugins=AtomicCheckpointIO()``.
+    """
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
+    ) -> None:
+        """Writes the checkpoint; an older one is lost only once the new one is complete."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: torch.save(checkpoint, file))
+
+    @override
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads tensors and plain values, to the CPU unless told otherwise."""
+        loaded: dict[str, Any] = torch.load(
+            path, map_location=map_location or "cpu", weights_only=True
+        )
+        return loaded
+
+    @override
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Deletes the file if it is there."""
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""Training batches and ranking tasks as Lightning wants them."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from lightning import LightningDataModule
+from scipy.sparse import csr_array
+
+from sgfd._batch import Batch
+from sgfd.data import Dataset, PairSampler
+
+
+class BatchStream:
+    """A sampler's batches, epoch after epoch, from a position that can be saved and set.
+
+    Each iteration goes on where the last one stopped, until the end of an epoch. The position
+    moves before a batch is handed out, so the state saved while that batch is trained on is the
+    position of the next one.
+
+    Args:
+        sampler: makes the batches of any position.
+
+    Example:
+        >>> import numpy as np
+        >>> from scipy.sparse import csr_array
+        >>> from sgfd.data import PairSampler
+        >>> stream = BatchStream(PairSampler(csr_array(np.eye(4)), batch_size=1, seed=3))
+        >>> batches = iter(stream)
+        >>> _ = next(batches), next(batches)
+        >>> stream.state_dict()
+        {'epoch': 0, 'batch': 2}
+        >>> len(list(stream)), stream.state_dict()
+        (2, {'epoch': 1, 'batch': 0})
+    """
+
+    def __init__(self, sampler: PairSampler) -> None:
+        self._sampler = sampler
+        self._epoch = 0
+        self._batch = 0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self._sampler.num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Lightning asks for iterators that it never uses: nothing happens before the first batch.
+        for batch in self._sampler.epoch(self._epoch, start=self._batch):
+            self._batch += 1
+            if self._batch == len(self):
+                self._epoch, self._batch = self._epoch + 1, 0
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The position of the next batch."""
+        return {"epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes to a saved position; iterators that have begun are not moved."""
+        self._epoch, self._batch = state_dict["epoch"], state_dict["batch"]
+
+
+class RankingTask(NamedTuple):
+    """What a model is evaluated on: one for the whole part, since all-ranking has no batches.
+
+    Attributes:
+        target: (num_users, num_items), nonzero where the item is relevant.
+        seen: the same shape, the items not to recommend.
+    """
+
+    target: csr_array
+    seen: csr_array
+
+
+class _OneTask:
+    # Not a list: Lightning takes each element of a list for a loader.
+    def __init__(self, target: csr_array, seen: csr_array) -> None:
+        self._task = RankingTask(target, seen)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[RankingTask]:
+        yield self._task
+
+
+class InteractionDataModule(LightningDataModule):
+    """Batches of training pairs with sampled negatives, and the parts to evaluate on.
+
+    The batches are those of ``sgfd.data.PairSampler``: every pair once an epoch, reshuffled each
+    epoch, never a seen item as negative, and a function of (seed, epoch, batch index) only, so
+    that two models trained with one seed see the same batches. They are drawn in the training
+    process, vectorized: worker processes would only slow them down.
+
+    A checkpoint of Lightning's holds the seed and the position.
+
+    Args:
+        dataset: trains on ``train``, validates on ``valid`` with ``train`` left out, tests on
+            ``test`` with ``train`` and ``valid`` left out.
+        batch_size: pairs per batch.
+        num_negatives: negatives per pair; 0 for models without negative sampling.
+        seed: of the order and the negatives, 0 or more.
+
+    Raises:
+        ValueError: if an argument is out of range or a user has seen every item.
+
+    Example:
+        >>> from sgfd.data import synthetic_catalog
+        >>> data = InteractionDataModule(synthetic_catalog(seed=0), batch_size=512, seed=1)
+        >>> next(iter(data.train_dataloader())).negatives.shape
+        torch.Size([512, 1])
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, batch_size: int = 2048, num_negatives: int = 1, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.num_negatives = num_negatives
+        self.seed = seed
+        self._stream = BatchStream(
+            PairSampler(
+                dataset.train, batch_size=batch_size, num_negatives=num_negatives, seed=seed
+            )
+        )
+
+    def train_dataloader(self) -> BatchStream:
+        """Batches of training pairs, the same stream at every call."""
+        return self._stream
+
+    def val_dataloader(self) -> Iterable[RankingTask]:
+        """The validation part, as one task."""
+        return _OneTask(self.dataset.valid, self.dataset.train)
+
+    def test_dataloader(self) -> Iterable[RankingTask]:
+        """The test part, as one task."""
+        return _OneTask(self.dataset.test, self.dataset.seen)
+
+    def state_dict(self) -> dict[str, int]:
+        """The seed and the position of the next batch."""
+        return {"seed": self.seed, **self._stream.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes to a saved position.
+
+        Raises:
+            ValueError: if it was saved under another seed.
+        """
+        if state_dict["seed"] != self.seed:
+            raise ValueError(
+                f"seed must be that of the checkpoint ({state_dict['seed']}), or the rest of the "
+                f"epoch would repeat some pairs and skip others; got {self.seed}."
+            )
+        self._stream.load_state_dict(state_dict)

@@ -1,0 +1,188 @@
+"""What happened in each epoch, which was the best, and when to stop."""
+
+import csv
+import io
+import math
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import override
+
+from sgfd.training._checkpoint import replace_file
+from sgfd.training._module import RecommenderModule
+
+
+class EpochRecord(NamedTuple):
+    """One epoch.
+
+    Attributes:
+        epoch: from 0.
+        terms: the mean over the epoch's batches of each training term, ``total`` first (see
+            ``RecommenderModule``).
+        metrics: the validation metrics after the epoch, means over users.
+    """
+
+    epoch: int
+    terms: dict[str, float]
+    metrics: dict[str, float]
+
+
+class History(Callback):
+    """Records epochs, keeps the parameters of the best and stops when it has long passed.
+
+    Lightning has callbacks for the last two, but they keep scores in single precision, do not
+    stop a run resumed after its stop, and know nothing of each other; its means of training
+    terms forget the batches before a resume. All state here is in the checkpoint. It needs a
+    ``RecommenderModule`` and a validation after every epoch.
+
+    Args:
+        monitor: the validation metric to maximize, such as ``"ndcg@20"``.
+        patience: epochs without improvement before the run stops; None never stops it.
+        directory: where to keep the records, as ``history.csv``, and the best parameters, as
+            ``best.pt`` (for ``torch.load(weights_only=True)``); None for nowhere.
+
+    Attributes:
+        records: one per finished epoch.
+        best_epoch: the first epoch with the highest ``monitor``; -1 before any.
+        best_value: its ``monitor``.
+        best_parameters: the model's state dict after that epoch, on the CPU.
+        stopped: whether patience ran out.
+    """
+
+    def __init__(
+        self, *, monitor: str, patience: int | None, directory: Path | None = None
+    ) -> None:
+        self.monitor = monitor
+        self.patience = patience
+        self.records: list[EpochRecord] = []
+        self.best_epoch = -1
+        self.best_value = -math.inf
+        self.best_parameters: dict[str, Any] = {}
+        self._directory = directory
+        self._batches = 0
+        self._sums: dict[str, float] = {}
+        self._names: list[str] = []
+        self._pending: list[Tensor] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether patience ran out."""
+        return self.patience is not None and len(self.records) > self.best_epoch + self.patience
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses modules that give no terms and metrics."""
+        if not isinstance(pl_module, RecommenderModule):
+            raise TypeError(
+                f"History needs a RecommenderModule; got {type(pl_module).__qualname__}."
+            )
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops a run that had stopped before it was resumed."""
+        if self.stopped:
+            trainer.should_stop = True
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keeps the batch's terms, on the device: reading them now would wait for it."""
+        terms: dict[str, Tensor] = outputs["terms"]
+        self._names = list(terms)
+        self._pending.append(torch.stack([term.detach() for term in terms.values()]))
+        if len(self._pending) >= 1000:
+            self._collect()
+
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads the terms, so that a broken loss is reported before the scores it has broken."""
+        self._collect()
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Makes the record of the epoch, and judges it."""
+        assert isinstance(pl_module, RecommenderModule)  # as setup saw
+        self._collect()
+        terms = {name: total / self._batches for name, total in self._sums.items()}
+        self._sums, self._batches = {}, 0
+        epoch = trainer.current_epoch
+        self.records.append(EpochRecord(epoch, terms, dict(pl_module.metrics)))
+        value = pl_module.metrics[self.monitor]
+        if value > self.best_value:
+            self.best_epoch, self.best_value = epoch, value
+            self.best_parameters = {
+                name: part.detach().cpu().clone() if isinstance(part, Tensor) else deepcopy(part)
+                for name, part in pl_module.model.state_dict().items()
+            }
+            if self._directory is not None:
+                best = self.best_parameters
+                replace_file(self._directory / "best.pt", lambda file: torch.save(best, file))
+        if self._directory is not None:
+            replace_file(self._directory / "history.csv", lambda file: file.write(self._csv()))
+        if self.stopped:
+            trainer.should_stop = True
+        for logger in trainer.loggers:
+            means = {f"epoch/{name}": mean for name, mean in terms.items()}
+            logger.log_metrics(means, step=trainer.global_step - 1)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as plain values and tensors."""
+        self._collect()
+        return {
+            "records": [tuple(record) for record in self.records],
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "best_parameters": self.best_parameters,
+            "batches": self._batches,
+            "sums": self._sums,
+        }
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a saved state."""
+        self.records = [EpochRecord(*record) for record in state_dict["records"]]
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_value = state_dict["best_value"]
+        self.best_parameters = state_dict["best_parameters"]
+        self._batches, self._sums = state_dict["batches"], state_dict["sums"]
+
+    def _collect(self) -> None:
+        if not self._pending:
+            return
+        # Added one by one, in double: the same sum wherever checkpoints fall between.
+        for row in torch.stack(self._pending).tolist():
+            terms = dict(zip(self._names, row, strict=True))
+            if not all(map(math.isfinite, row)):
+                raise FloatingPointError(
+                    f"Training terms must be finite; in epoch {len(self.records)}, batch "
+                    f"{self._batches}, they are {terms}. A lower learning_rate usually helps."
+                )
+            self._sums = {name: self._sums.get(name, 0.0) + terms[name] for name in terms}
+            self._batches += 1
+        self._pending = []
+
+    def _csv(self) -> bytes:
+        text = io.StringIO()
+        rows = [
+            {
+                "epoch": record.epoch,
+                **{f"train/{name}": value for name, value in record.terms.items()},
+                **{f"val/{name}": value for name, value in record.metrics.items()},
+            }
+            for record in self.records
+        ]
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode()

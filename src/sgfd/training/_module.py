@@ -1,0 +1,126 @@
+"""A recommender as a LightningModule."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from sgfd._batch import Batch
+from sgfd._distilled import Distilled
+from sgfd.evaluation import evaluate
+from sgfd.training._data import RankingTask
+
+MakeOptimizer = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+
+
+def training_terms(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The training loss and what it is made of.
+
+    Args:
+        model: ``model(batch)`` is its training loss.
+        batch: the training pairs.
+
+    Returns:
+        Scalars, ``total`` first: the loss to minimize. ``recommendation`` is the backbone's own
+        loss. A ``Distilled`` model adds ``classification``, ``fusion``, ``response`` and
+        ``feature``, before their weights (see ``SGFDTerms``).
+
+    Raises:
+        TypeError: if the loss is not a scalar tensor.
+    """
+    loss, terms = (
+        model.loss_and_terms(batch) if isinstance(model, Distilled) else (model(batch), None)
+    )
+    if not isinstance(loss, Tensor) or loss.ndim:
+        raise TypeError(
+            f"model(batch) must be the training loss, a scalar tensor; {type(model).__qualname__} "
+            f"gave {tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__qualname__}."
+        )
+    if terms is None:
+        return {"total": loss, "recommendation": loss}
+    return {
+        "total": loss,
+        "recommendation": loss - terms.total,
+        "classification": terms.classification,
+        "fusion": terms.fusion,
+        "response": terms.response,
+        "feature": terms.feature,
+    }
+
+
+class RecommenderModule(LightningModule):
+    """Trains a backbone, plain or distilled, and ranks all items to validate and test it.
+
+    Logs ``train/total`` and every other term of a training step, and ``val/ndcg@20`` and all
+    other metrics of ``sgfd.evaluation.evaluate``.
+
+    Args:
+        model: a ``Recommender``, or ``distill(...)`` of one: ``model(batch)`` is the training
+            loss and ``model.scores(users)`` are the scores of all items.
+        learning_rate: of Adam.
+        weight_decay: of Adam, added to the gradient.
+        optimizer: makes another optimizer from the parameters, and replaces the two above.
+        ks: cut-offs of the metrics.
+
+    Attributes:
+        metrics: means over users of the last validation, ``{"ndcg@20": ..., ...}``, in double
+            precision (what Lightning logs is rounded to single).
+
+    Example:
+        >>> from lightning import Trainer
+        >>> from sgfd.backbones import VBPR
+        >>> from sgfd.data import synthetic_catalog
+        >>> catalog = synthetic_catalog(seed=0)
+        >>> module = RecommenderModule(VBPR(catalog.train, catalog.features), learning_rate=1e-2)
+        >>> module.configure_optimizers().defaults["lr"]
+        0.01
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        optimizer: MakeOptimizer | None = None,
+        ks: Sequence[int] = (10, 20),
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.metrics: dict[str, float] = {}
+        self._learning_rate = learning_rate
+        self._weight_decay = weight_decay
+        self._make_optimizer = optimizer
+        self._ks = tuple(ks)
+
+    def training_step(self, batch: Batch) -> dict[str, Any]:
+        """The loss of a batch, under ``loss``, and its terms, under ``terms``."""
+        terms = training_terms(self.model, batch)
+        # Not on_epoch: Lightning's means over an epoch begin anew when it is resumed midway.
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_epoch=False)
+        return {"loss": terms["total"], "terms": terms}
+
+    def validation_step(self, task: RankingTask) -> None:
+        """Ranks all items for every user with a validation item."""
+        self.metrics = self._rank(task)
+        self.log_dict({f"val/{name}": mean for name, mean in self.metrics.items()}, batch_size=1)
+
+    def test_step(self, task: RankingTask) -> None:
+        """Ranks all items for every user with a test item."""
+        means = self._rank(task)
+        self.log_dict({f"test/{name}": mean for name, mean in means.items()}, batch_size=1)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over all parameters, or what ``optimizer`` makes of them."""
+        if self._make_optimizer is not None:
+            return self._make_optimizer(self.parameters())
+        return torch.optim.Adam(
+            self.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay
+        )
+
+    def _rank(self, task: RankingTask) -> dict[str, float]:
+        scores: Any = self.model.scores
+        result = evaluate(scores, task.target, seen=task.seen, ks=self._ks, device=self.device)
+        return result.means()

@@ -1,0 +1,130 @@
+"""The parts in a ``lightning.Trainer`` of one's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from training.small_models import NoisyMF, Scripted, StopAfter
+
+from sgfd.backbones import VBPR
+from sgfd.data import Dataset
+from sgfd.evaluation import evaluate
+from sgfd.training import (
+    AtomicCheckpointIO,
+    BatchStream,
+    ExactResume,
+    History,
+    InteractionDataModule,
+    RecommenderModule,
+)
+
+pytestmark = [
+    # Lightning's, about itself.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
+]
+
+
+def trainer(**settings: Any) -> Trainer:
+    common = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**common | settings)
+
+
+def test_metrics_are_logged_and_can_stop_training(ten_users: Dataset) -> None:
+    module = RecommenderModule(Scripted(ten_users, [2, 6, 4, 3, 9], steps_per_epoch=2))
+    data = InteractionDataModule(ten_users, batch_size=10)
+    stop = EarlyStopping("val/recall@20", mode="max", patience=2)
+    mine = trainer(max_epochs=5, num_sanity_val_steps=0, callbacks=[stop])
+    mine.fit(module, datamodule=data)
+    assert mine.current_epoch == 4
+    assert float(stop.best_score) == pytest.approx(0.6)
+    assert {"train/total", "train/recommendation", "val/ndcg@20"} <= set(mine.callback_metrics)
+
+
+def test_validation_and_test_rank_their_own_part(catalog: Dataset, noisy: NoisyMF) -> None:
+    module, data = RecommenderModule(noisy), InteractionDataModule(catalog)
+    mine = trainer()
+    [valid] = mine.validate(module, datamodule=data, verbose=False)
+    [test] = mine.test(module, datamodule=data, verbose=False)
+    noisy.eval()
+    expected = evaluate(noisy.scores, catalog.valid, seen=catalog.train).means()
+    assert valid == pytest.approx({f"val/{name}": mean for name, mean in expected.items()})
+    assert module.metrics == expected
+    expected = evaluate(noisy.scores, catalog.test, seen=catalog.seen).means()
+    assert test == pytest.approx({f"test/{name}": mean for name, mean in expected.items()})
+
+
+def test_a_trainer_of_ones_own_resumes_exactly(catalog: Dataset, tmp_path: Path) -> None:
+    def train(path: Path, *extra: Callback, resume: bool = False) -> None:
+        history = History(monitor="ndcg@20", patience=None)
+        mine = trainer(
+            max_epochs=3,
+            enable_checkpointing=True,
+            callbacks=[ExactResume(path, every=4), history, *extra],
+            plugins=[AtomicCheckpointIO()],
+            num_sanity_val_steps=0,
+        )
+        mine.fit(
+            RecommenderModule(VBPR(catalog.train, catalog.features, dim=4)),
+            datamodule=InteractionDataModule(catalog, batch_size=48, seed=4),
+            ckpt_path=path if resume else None,
+        )
+
+    train(tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        train(tmp_path / "parts", StopAfter(9))
+    train(tmp_path / "parts", resume=True)
+    whole, parts = (torch.load(tmp_path / n, weights_only=True) for n in ("whole", "parts"))
+    assert all(torch.equal(x, parts["state_dict"][n]) for n, x in whole["state_dict"].items())
+    assert whole["callbacks"]["History"]["records"] == parts["callbacks"]["History"]["records"]
+
+
+def test_the_stream_goes_on_where_it_stopped(catalog: Dataset) -> None:
+    whole, parts = (
+        InteractionDataModule(catalog, batch_size=48, seed=4).train_dataloader() for _ in range(2)
+    )
+    expected = [batch for _ in range(2) for batch in whole]
+    assert len(expected) == 2 * len(whole)
+    got = []
+    for taken in (4, 2, 3, 3):  # the second and the last take what an epoch still owes
+        iter(parts)  # an iterator that is never used takes nothing
+        batches = iter(parts)
+        got += [next(batches) for _ in range(taken)]
+    assert parts.state_dict() == {"epoch": 2, "batch": 0}
+    for a, b in zip(expected, got, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_saved_position_is_refused_under_another_seed(catalog: Dataset) -> None:
+    state = InteractionDataModule(catalog, seed=4).state_dict()
+    assert state == {"seed": 4, "epoch": 0, "batch": 0}
+    with pytest.raises(ValueError, match=r"seed must be that of the checkpoint \(4\).*got 5"):
+        InteractionDataModule(catalog, seed=5).load_state_dict(state)
+
+
+def test_the_stream_is_one_whatever_asks_for_it(catalog: Dataset) -> None:
+    data = InteractionDataModule(catalog)
+    assert isinstance(data.train_dataloader(), BatchStream)
+    assert data.train_dataloader() is data.train_dataloader()
+
+
+def test_history_says_what_it_needs(catalog: Dataset) -> None:
+    class Other(LightningModule):
+        def configure_optimizers(self) -> None:
+            return None
+
+        def training_step(self, batch: Any) -> None:  # noqa: ARG002
+            return None
+
+    mine = trainer(max_epochs=1, callbacks=[History(monitor="ndcg@20", patience=None)])
+    with pytest.raises(TypeError, match="needs a RecommenderModule; got .*Other"):
+        mine.fit(Other(), InteractionDataModule(catalog).train_dataloader())
