@@ -3,14 +3,14 @@
     python examples/quickstart.py
 
 Trains both, prints their test metrics side by side with a paired test over users, and draws what
-distillation did to the features. No download, no GPU, about a minute. A gain on made-up data only
-shows that the code works: see docs/results.md for real data.
+distillation did to the features. No download, no GPU, under a minute. A gain on made-up data only
+shows that the code works, and with --label-signal 0 (random labels) it is gone: see
+docs/results.md for real data.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sgfd import SGFDLoss, distill
@@ -48,20 +48,25 @@ def main() -> None:
         backbone,
         data.features,
         data.labels,
-        loss=SGFDLoss(ce_weight=0.1, kd_weight=0.01),
+        loss=SGFDLoss(ce_weight=1.0, kd_weight=1.0),  # strong: these features hide the labels well
         seed=args.seed,
     )
     distilled_run, distilled_result = train(model, data, args.seed)
 
+    print("\nTest part, each model at its best validation epoch:")
     print(table({"plain": plain_result, "distilled": distilled_result}))
     print(compare(plain_result, distilled_result, "ndcg@20"))
 
     args.out.mkdir(parents=True, exist_ok=True)
     image = torch.from_numpy(data.features["image"])
-    before = plain.projections["image"](image).detach().numpy()
-    after = model.export()["image"].numpy()
+    before = plain.projections["image"](image).detach()
+    after = model.export()["image"]
     figure = plot_feature_maps(
-        before, after, np.asarray(data.labels), titles=("plain", "distilled")
+        before,
+        after,
+        data.labels,
+        label_names=data.label_names,
+        titles=("image, plain", "image, distilled"),
     )
     figure.savefig(args.out / "features.png", dpi=130)
     curves = {

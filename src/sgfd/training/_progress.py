@@ -72,5 +72,5 @@ class RunProgress(Callback):
         history = self._history
         if history.records:
             last = history.records[-1].metrics[history.monitor]
-            best = f"{history.best_value:.4f} in epoch {history.best_epoch}"
+            best = f"{history.best_value:.4f} in epoch {history.best_epoch + 1}"
             self._bar.set_postfix_str(f"{history.monitor} {last:.4f}, best {best}", refresh=False)

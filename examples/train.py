@@ -1,0 +1,150 @@
+"""Train a backbone, plain and distilled, on a folder of your data, and compare them.
+
+    python examples/train.py --data DIR --backbone bm3|vbpr [--plain]
+
+DIR is in the SGFD layout (train.csv, test.csv, Feature*_normal.npy, MetaData_normal.npy) or the
+MMRec layout (*.inter, *_feat.npy; give --labels). Writes checkpoints, logs, pictures and
+results.json to --out; with --resume a killed run goes on where it was.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import sgfd
+from sgfd import FeatureStudent, SGFDLoss, distill, paper_student
+from sgfd.backbones import BM3, VBPR, Recommender
+from sgfd.data import Dataset
+from sgfd.evaluation import compare, evaluate, table
+from sgfd.plots import plot_curves, plot_feature_maps
+from sgfd.training import fit
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--data", type=Path, required=True)
+    add("--modalities", nargs="+", help="which features to read; all by default")
+    add("--labels", type=Path, help="npy file of class indices, -1 where unknown")
+    add("--backbone", choices=["bm3", "vbpr"], required=True)
+    add("--plain", action="store_true", help="the plain backbone only")
+    add(
+        "--student",
+        choices=["linear", "paper"],
+        default="linear",
+        help="paper: the recommender reads LeakyReLU and unit rows; adds a control",
+    )
+    add("--ce-weight", type=float, default=0.1)
+    add("--kd-weight", type=float, default=0.01)
+    add("--temperature", type=float, default=10.0)
+    add("--dim", type=int, default=64)
+    add("--epochs", type=int, default=200, help="at most; early stopping on validation NDCG@20")
+    add("--patience", type=int, default=10)
+    add("--batch-size", type=int, default=2048)
+    add("--learning-rate", type=float, default=1e-3)
+    add("--seed", type=int, default=0, help="of the split, the parameters and the batches")
+    add("--out", type=Path, default=Path("runs/train"))
+    add("--resume", action="store_true")
+    return parser.parse_args()
+
+
+def build(args: argparse.Namespace, data: Dataset, arm: str) -> torch.nn.Module:
+    """The recommender of one arm; all arms start from the same parameters."""
+    kind: type[Recommender] = {"bm3": BM3, "vbpr": VBPR}[args.backbone]
+    backbone = kind(data.train, data.features, dim=args.dim, seed=args.seed)
+    if arm == "plain":
+        return backbone
+    on = arm == "distilled"
+    loss = SGFDLoss(
+        ce_weight=args.ce_weight * on, kd_weight=args.kd_weight * on, temperature=args.temperature
+    )
+    student = paper_student if args.student == "paper" else FeatureStudent.adopt
+    return distill(
+        backbone,
+        data.features,
+        data.labels,
+        num_classes=data.num_classes,
+        student=student,
+        loss=loss,
+        seed=args.seed,
+    )
+
+
+def main() -> None:
+    """Train every arm, print the table and the tests, draw."""
+    args = arguments()
+    labels = None if args.labels is None else np.load(args.labels, allow_pickle=False)
+    data = Dataset.load(args.data, modalities=args.modalities, labels=labels, seed=args.seed)
+    print(data.summary())
+    if data.labels is None and not args.plain:
+        sys.exit(f"{args.data} has no labels to distil: give --labels, or train --plain.")
+    arms = ["plain"]
+    if not args.plain:
+        arms += ["student alone", "distilled"] if args.student == "paper" else ["distilled"]
+
+    results, curves, models = {}, {}, {}
+    for arm in arms:
+        print(f"\n{args.backbone}, {arm}", flush=True)
+        model = models[arm] = build(args, data, arm)
+        run = fit(
+            model,
+            data,
+            max_epochs=args.epochs,
+            patience=args.patience,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            num_negatives=0 if args.backbone == "bm3" else 1,
+            seed=args.seed,
+            directory=args.out / arm.replace(" ", "_"),
+            resume=args.resume,
+        )
+        device = next(model.parameters()).device
+        results[arm] = evaluate(model.scores, data.test, seen=data.seen, device=device)
+        curves[arm] = [epoch.metrics["ndcg@20"] for epoch in run.history]
+        print(f"best epoch {run.best_epoch + 1}, validation ndcg@20 {run.best_value:.4f}")
+
+    print("\nTest part, each model at its best validation epoch:")
+    print(table(results))
+    for arm in arms[:-1]:
+        print(f"{arms[-1]} against {arm}:")
+        for metric in ("recall@20", "ndcg@20"):
+            print(f"  {compare(results[arm], results[arms[-1]], metric)}")
+
+    summary = {
+        "command": sys.argv,
+        "versions": {"sgfd": sgfd.__version__, "torch": torch.__version__},
+        "validation ndcg@20": {arm: max(curve) for arm, curve in curves.items()},
+        "test": {arm: result.means() for arm, result in results.items()},
+    }
+    (args.out / "results.json").write_text(json.dumps(summary, indent=2) + "\n")
+    plot_curves(curves).figure.savefig(args.out / "curves.png", dpi=130)
+    if not args.plain:
+        draw_features(args, data, models)
+    print(f"\nWritten to {args.out}: results.json, logs, checkpoints, pictures")
+
+
+def draw_features(
+    args: argparse.Namespace, data: Dataset, models: dict[str, torch.nn.Module]
+) -> None:
+    """One picture per modality: what the plain and the distilled recommender read."""
+    distilled = models["distilled"].export()
+    for m, after in distilled.items():
+        projection = models["plain"].projections[m]
+        x = torch.from_numpy(data.features[m]).to(projection.weight)
+        figure = plot_feature_maps(
+            projection(x).detach().cpu(),
+            after,
+            data.labels,
+            label_names=data.label_names,
+            titles=(f"{m}, plain", f"{m}, distilled"),
+        )
+        figure.savefig(args.out / f"features_{m}.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()
