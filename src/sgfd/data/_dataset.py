@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 class Dataset:
     """Interactions split in three, item features by modality, and item labels.
 
-    Made by ``load``, ``from_arrays`` or ``from_pandas``, which check what they are given;
-    ``dataclasses.replace`` makes variants, such as one with other features.
+    Made by ``load``, ``from_arrays`` or ``from_pandas``, which check what they are given.
 
     Attributes:
         train: (num_users, num_items) CSR of ones, float32, what is learned from.
@@ -35,8 +34,7 @@ class Dataset:
         features: per modality, (num_items, F) float32.
         labels: (num_items,) int64, -1 where unknown; None if there are none at all.
         label_names: the name of label 0, 1, ...; empty without labels.
-        user_ids: the id of user 0, 1, ..., where ids were mapped to indices, otherwise None.
-        item_ids: likewise, for items.
+        user_ids, item_ids: the id of each index, where ids were mapped, otherwise None.
         name: a name for tables.
         notes: every repair, carve and count that a reader of results should know.
     """
@@ -75,8 +73,7 @@ class Dataset:
     @property
     def seen(self) -> csr_array:
         """Train and validation together: what ranking for the test leaves out."""
-        seen: csr_array = self.train + self.valid
-        return seen
+        return csr_array(self.train + self.valid)
 
     def __post_init__(self) -> None:
         check_shapes(self)
@@ -88,10 +85,9 @@ class Dataset:
         """Sizes, modalities, labels and notes, as text to print.
 
         Example:
-            >>> pairs = np.array([[0, 0], [0, 1], [1, 1]])
-            >>> data = Dataset.from_arrays(pairs[:2], pairs[2:], features={"text": np.eye(2)})
-            >>> print(data.summary().splitlines()[0])
-            dataset: 2 users, 2 items
+            >>> from sgfd.data import synthetic_catalog
+            >>> print(synthetic_catalog().summary().splitlines()[0])
+            synthetic: 1,500 users, 800 items
         """
         return summarize(self)
 
@@ -118,8 +114,7 @@ class Dataset:
             path: the folder; its name becomes the dataset's.
             modalities: which to read, in the order wanted; None reads all, by name.
             labels: as in ``from_arrays``, in place of the folder's.
-            valid_fraction: as in ``from_arrays``.
-            seed: as in ``from_arrays``.
+            valid_fraction, seed: as in ``from_arrays``.
 
         Raises:
             FileNotFoundError: if the folder, its test part or its features are missing.
@@ -128,6 +123,9 @@ class Dataset:
 
         Example:
             >>> import tempfile
+            >>> from pathlib import Path
+            >>> import numpy as np
+            >>> from sgfd.data import Dataset
             >>> folder = Path(tempfile.mkdtemp())
             >>> _ = (folder / "train.csv").write_text("itemID,userID\n0,0\n1,0\n2,1\n")
             >>> _ = (folder / "test.csv").write_text("itemID,userID\n2,0\n")
@@ -186,6 +184,8 @@ class Dataset:
                 not integer or beyond the features' rows, a pair in two parts, an empty train.
 
         Example:
+            >>> import numpy as np
+            >>> from sgfd.data import Dataset
             >>> train = [(0, 0), (0, 1), (0, 1), (1, 2)]
             >>> data = Dataset.from_arrays(train, [(1, 0)], features={"text": np.eye(3)})
             >>> data
@@ -224,8 +224,7 @@ class Dataset:
             labels: a Series or mapping by item id, missing where unknown; or a sequence in the
                 order of ``items``. As in ``from_arrays``: indices from 0, or strings.
             items: the ids of the items; needed where features or labels come without ids.
-            user: the column of user ids.
-            item: the column of item ids.
+            user, item: the columns of user and item ids.
             part: the column that says 'train', 'valid' or 'test' (or 0, 1, 2); None holds out
                 ``test_fraction`` of each user's pairs by ``seed`` (as ``hold_out`` does).
             test_fraction: see ``part``.
@@ -239,6 +238,7 @@ class Dataset:
 
         Example:
             >>> import pandas as pd
+            >>> from sgfd.data import Dataset
             >>> frame = pd.DataFrame({"userID": ["ann", "ann", "bob"], "itemID": [7, 5, 7]})
             >>> text = pd.DataFrame([[0.1], [0.2]], index=[5, 7])
             >>> data = Dataset.from_pandas(frame, features={"text": text}, labels={7: "pen"})

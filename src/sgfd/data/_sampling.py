@@ -39,6 +39,7 @@ class PairSampler:
             or negatives are asked for and a user has seen every item.
 
     Example:
+        >>> from sgfd.data import PairSampler
         >>> import numpy as np
         >>> from scipy.sparse import csr_array
         >>> sampler = PairSampler(csr_array(np.eye(5)), batch_size=2, num_negatives=3, seed=0)

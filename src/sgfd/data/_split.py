@@ -28,6 +28,7 @@ def hold_out(
         ValueError: if ``fraction`` is not in [0, 1).
 
     Example:
+        >>> from sgfd.data import hold_out
         >>> import numpy as np
         >>> from scipy.sparse import csr_array
         >>> kept, held = hold_out(csr_array(np.ones((3, 10))), fraction=0.25, seed=0)

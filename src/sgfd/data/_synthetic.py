@@ -84,6 +84,7 @@ def synthetic_catalog(
         ValueError: if a size is too small, or a share or strength out of range.
 
     Example:
+        >>> from sgfd.data import synthetic_catalog
         >>> data = synthetic_catalog(num_users=40, num_items=30, num_classes=3)
         >>> data.train.shape, data.widths, data.num_classes
         ((40, 30), {'image': 256, 'text': 64}, 3)

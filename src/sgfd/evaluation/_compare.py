@@ -79,6 +79,8 @@ def compare(
             ``confidence`` or ``num_resamples`` is out of range.
 
     Example:
+        >>> import numpy as np
+        >>> from sgfd.evaluation import compare, Evaluation
         >>> users = np.arange(6)
         >>> plain = Evaluation(users, {"ndcg@20": np.array([0.1, 0.3, 0, 0.5, 0.4, 0.2])}, 0)
         >>> other = Evaluation(users, {"ndcg@20": np.array([0.2, 0.5, 0, 0.8, 0.4, 0.3])}, 0)

@@ -80,6 +80,7 @@ def evaluate(
             user has a target item.
 
     Example:
+        >>> from sgfd.evaluation import evaluate
         >>> import torch
         >>> from scipy.sparse import csr_array
         >>> table = torch.tensor([[0.9, 0.5, 0.1], [0.2, 0.8, 0.4]])

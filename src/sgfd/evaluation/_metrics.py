@@ -45,6 +45,7 @@ def ranking_metrics(
             user has no relevant item, or more hits than relevant items.
 
     Example:
+        >>> from sgfd.evaluation import ranking_metrics
         >>> values = ranking_metrics([[True, False, True]], [2], ks=[1, 3])
         >>> {name: round(float(value[0]), 3) for name, value in values.items()}
         {'recall@1': 0.5, 'recall@3': 1.0, 'ndcg@1': 1.0, 'ndcg@3': 0.92,

@@ -65,6 +65,7 @@ def micro_recall(hits: npt.ArrayLike, num_relevant: npt.ArrayLike) -> float:
         TypeError, ValueError: as ``ranking_metrics``.
 
     Example:
+        >>> from sgfd.evaluation import micro_recall
         >>> micro_recall([[True], [False]], [1, 3])  # the mean over users would be 0.5
         0.25
     """
@@ -89,6 +90,7 @@ def retrieved_ndcg(hits: npt.ArrayLike) -> npt.NDArray[np.float64]:
         ValueError: if ``hits`` is not a matrix.
 
     Example:
+        >>> from sgfd.evaluation import retrieved_ndcg
         >>> retrieved_ndcg([[True, False, False], [False, True, False]]).round(3)
         array([1.   , 0.631])
     """
@@ -114,6 +116,7 @@ def bm3_ndcg(hits: npt.ArrayLike, k: int) -> npt.NDArray[np.float64]:
         ValueError: if ``hits`` is not a matrix, or ``k`` is out of range.
 
     Example:
+        >>> from sgfd.evaluation import bm3_ndcg
         >>> bm3_ndcg([[True, True], [False, True]], 2).round(3)
         array([1.631, 0.   ])
     """
@@ -146,6 +149,9 @@ def grcn_full_accuracy(
         ValueError: as ``evaluate``, but an item may be in both ``target`` and ``seen``.
 
     Example:
+        >>> import torch
+        >>> from scipy.sparse import csr_array
+        >>> from sgfd.evaluation import grcn_full_accuracy
         >>> table = torch.tensor([[0.9, 0.5, -0.1]])
         >>> seen, target = csr_array([[1, 0, 0]]), csr_array([[0, 0, 1]])
         >>> grcn_full_accuracy(lambda users: table[users], target, seen=seen, k=2).recall

@@ -23,6 +23,8 @@ def table(runs: Mapping[str, Evaluation], *, metrics: Sequence[str] | None = Non
         ValueError: if ``runs`` is empty, or one of them lacks a metric.
 
     Example:
+        >>> import numpy as np
+        >>> from sgfd.evaluation import Evaluation, table
         >>> users = np.arange(2)
         >>> plain = Evaluation(users, {"ndcg@20": np.array([0.1, 0.3])}, num_skipped=0)
         >>> distilled = Evaluation(users, {"ndcg@20": np.array([0.2, 0.3])}, num_skipped=0)

@@ -25,6 +25,7 @@ def neighbor_agreement(
         ValueError: if shapes disagree, features are not finite, or there are too few items.
 
     Example:
+        >>> from sgfd.plots import neighbor_agreement
         >>> neighbor_agreement([[0.0], [0.1], [5.0], [5.1]], [0, 0, 1, 1], neighbors=1)
         1.0
     """

@@ -61,6 +61,8 @@ def plot_features(
             out of range, or ``embed`` does not return (n, 2).
 
     Example:
+        >>> import numpy as np
+        >>> from sgfd.plots import plot_features
         >>> features = np.random.default_rng(0).normal(size=(30, 4))
         >>> ax = plot_features(features, np.arange(30) % 3, embed=lambda x: x[:, :2])
         >>> ax.get_title()
@@ -135,6 +137,8 @@ def plot_feature_maps(
         ValueError: as ``plot_features``.
 
     Example:
+        >>> import numpy as np
+        >>> from sgfd.plots import plot_feature_maps
         >>> features = np.random.default_rng(0).normal(size=(30, 4))
         >>> flat = lambda x: x[:, :2]
         >>> figure = plot_feature_maps(features, -features, np.arange(30) % 3, embed=flat)

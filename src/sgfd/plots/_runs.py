@@ -35,6 +35,7 @@ def plot_curves(
         ValueError: if there is no curve, or one without a finite value.
 
     Example:
+        >>> from sgfd.plots import plot_curves
         >>> ax = plot_curves({"plain": [0.1, 0.2], "distilled": [0.1, 0.3, 0.2]})
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['plain: 0.2000 at epoch 2', 'distilled: 0.3000 at epoch 2']
@@ -84,6 +85,8 @@ def plot_comparison(comparisons: Mapping[str, Comparison], *, ax: Axes | None = 
         ValueError: if there is no comparison.
 
     Example:
+        >>> from sgfd.evaluation import Comparison
+        >>> from sgfd.plots import plot_comparison
         >>> result = Comparison("ndcg@20", 0.050, 0.053, 0.06, 0.02, 0.10, 0.004, 0.01, 4512)
         >>> ax = plot_comparison({"office": result})
         >>> [text.get_text() for text in ax.get_yticklabels()]

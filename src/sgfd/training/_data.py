@@ -21,6 +21,7 @@ class BatchStream:
         sampler: makes the batches of any position.
 
     Example:
+        >>> from sgfd.training import BatchStream
         >>> import numpy as np
         >>> from scipy.sparse import csr_array
         >>> from sgfd.data import PairSampler
@@ -104,6 +105,7 @@ class InteractionDataModule(LightningDataModule):
         ValueError: if an argument is out of range or a user has seen every item.
 
     Example:
+        >>> from sgfd.training import InteractionDataModule
         >>> from sgfd.data import synthetic_catalog
         >>> data = InteractionDataModule(synthetic_catalog(seed=0), batch_size=512, seed=1)
         >>> next(iter(data.train_dataloader())).negatives.shape

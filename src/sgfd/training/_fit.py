@@ -118,6 +118,7 @@ def fit(
         FloatingPointError: if the loss is not finite.
 
     Example:
+        >>> from sgfd.training import fit
         >>> from sgfd.backbones import VBPR
         >>> from sgfd.data import synthetic_catalog
         >>> catalog = synthetic_catalog(num_users=60, num_items=50, num_classes=3)

@@ -69,6 +69,7 @@ class RecommenderModule(LightningModule):
             precision (what Lightning logs is rounded to single).
 
     Example:
+        >>> from sgfd.training import RecommenderModule
         >>> from lightning import Trainer
         >>> from sgfd.backbones import VBPR
         >>> from sgfd.data import synthetic_catalog
