@@ -114,12 +114,12 @@ class Dataset:
             path: the folder; its name becomes the dataset's.
             modalities: which to read, in the order wanted; None reads all, by name.
             labels: as in ``from_arrays``, in place of the folder's.
-            valid_fraction, seed: as in ``from_arrays``.
+            valid_fraction: as in ``from_arrays``.
+            seed: as in ``from_arrays``.
 
         Raises:
             FileNotFoundError: if the folder, its test part or its features are missing.
-            ValueError: if the layout is unclear, a modality unknown, a file unreadable, or a
-                check of ``from_arrays`` fails.
+            ValueError: for an unclear layout or file, or what ``from_arrays`` refuses.
 
         Example:
             >>> import tempfile
@@ -224,7 +224,8 @@ class Dataset:
             labels: a Series or mapping by item id, missing where unknown; or a sequence in the
                 order of ``items``. As in ``from_arrays``: indices from 0, or strings.
             items: the ids of the items; needed where features or labels come without ids.
-            user, item: the columns of user and item ids.
+            user: the column of user ids.
+            item: the column of item ids.
             part: the column that says 'train', 'valid' or 'test' (or 0, 1, 2); None holds out
                 ``test_fraction`` of each user's pairs by ``seed`` (as ``hold_out`` does).
             test_fraction: see ``part``.
@@ -233,8 +234,7 @@ class Dataset:
             name: a name for tables.
 
         Raises:
-            ValueError: if a column is missing or has gaps, an item has no features, a part has
-                another name, or the checks of ``from_arrays`` fail.
+            ValueError: for missing columns, ids or features, or what ``from_arrays`` refuses.
 
         Example:
             >>> import pandas as pd
