@@ -76,7 +76,7 @@ def distill(
         >>> from sgfd.data import synthetic_catalog
         >>> data = synthetic_catalog()
         >>> model = distill(VBPR(data.train, data.features), data.features, data.labels)
-        >>> model.projections
+        >>> model.student_paths
         {'image': 'projections.image', 'text': 'projections.text'}
     """
     if isinstance(backbone, (Distilled, nn.parallel.DistributedDataParallel)):

@@ -22,13 +22,14 @@ class Distilled(nn.Module):
     ``full_sort_predict``, ...), so that trainers written for the recommender go on working. Only
     the training loss differs: the method that ``distill`` knows to be the loss (``forward`` of
     our backbones, ``loss_method=`` of others) adds the distillation loss to what it returns, to
-    the first element of a tuple or list, or to ``"loss"`` of a dict.
+    the first element of a tuple or list, or to ``"loss"`` of a dict. Where the recommender has an
+    attribute of one of the names here, it is at ``model.backbone.<name>``.
 
     Attributes:
         backbone: the recommender; its state-dict keys are what they were.
         teacher: the SemanticTeacher, trained along.
         sgfd_loss: the SGFDLoss.
-        projections: ``{modality: dotted path of the student in the backbone}``.
+        student_paths: ``{modality: dotted path of the student in the backbone}``.
     """
 
     _labels: Tensor
@@ -47,14 +48,14 @@ class Distilled(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.teacher, self.sgfd_loss = backbone, teacher, loss
-        self.projections = dict(projections)
+        self.student_paths = dict(projections)
         self.register_buffer("_labels", labels, persistent=False)
         self._tables = nn.ModuleDict(
             {m: table for m, table in sources.items() if isinstance(table, FeatureTable)}
         )
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
-        self._watch = Watch(teacher, self.projections, len(labels))
+        self._watch = Watch(teacher, self.student_paths, len(labels))
         self._hooks = [
             self.student(m).register_forward_pre_hook(first)
             for m, first in self._watch.inputs.items()
@@ -62,7 +63,7 @@ class Distilled(nn.Module):
 
     def student(self, modality: str) -> FeatureStudent:
         """The student of a modality, where the recommender has it."""
-        student = self.backbone.get_submodule(self.projections[modality])
+        student = self.backbone.get_submodule(self.student_paths[modality])
         assert isinstance(student, FeatureStudent)  # distill() put it there
         return student
 
@@ -123,7 +124,7 @@ class Distilled(nn.Module):
                 f"items must be in 0..{len(self._labels) - 1}; got {int(rows[0])}.."
                 f"{int(rows[-1])}. If items are numbered after users, subtract the users."
             )
-        features = {m: self._rows(m, rows) for m in self.projections}
+        features = {m: self._rows(m, rows) for m in self.student_paths}
         learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
         terms = self.sgfd_loss.terms(self.teacher(features), learned, self._labels[rows], counts)
         if torch.is_grad_enabled() and self.training and not torch.compiler.is_compiling():
@@ -138,14 +139,15 @@ class Distilled(nn.Module):
             chunk_size: how many items are computed at a time.
 
         Returns:
-            ``{modality: (num_items, D)}``.
+            ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
+            ``numpy.save`` take them.
         """
         chunks = torch.split(
             torch.arange(len(self._labels), device=self._labels.device), chunk_size
         )
         return {
             m: torch.cat([self.student(m)(self._rows(m, rows)).cpu() for rows in chunks])
-            for m in self.projections
+            for m in self.student_paths
         }
 
     @torch.no_grad()
@@ -163,8 +165,8 @@ class Distilled(nn.Module):
         """
         encoded = {}
         for m, x in features.items():
-            if m not in self.projections:
-                raise ValueError(f"features may have {list(self.projections)}; got {m!r}.")
+            if m not in self.student_paths:
+                raise ValueError(f"features may have {list(self.student_paths)}; got {m!r}.")
             student = self.student(m)
             if x.shape[-1] != student.in_features:
                 raise ValueError(

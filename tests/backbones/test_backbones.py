@@ -47,7 +47,7 @@ def test_any_number_of_modalities_plain_and_distilled(kind, names):
     assert list(model.state_dict()) == keys
     loss.backward()
     for m in names:
-        assert wrapped.projections[m] == f"projections.{m}"
+        assert wrapped.student_paths[m] == f"projections.{m}"
         assert wrapped.student(m).weight.grad.abs().sum() > 0
     assert all(p.grad is not None for p in wrapped.teacher.parameters())
 

@@ -216,10 +216,10 @@ def test_two_modalities_of_one_width_are_told_apart_by_name_or_by_hand():
             self.layers = nn.ModuleDict({name: nn.Linear(5, 3) for name in names})
 
     given = {m: torch.randn(ITEMS, 5) for m in ("title", "desc")}
-    found = distill(Same(["title", "desc"]), given, labels()).projections
+    found = distill(Same(["title", "desc"]), given, labels()).student_paths
     assert found == {"title": "layers.title", "desc": "layers.desc"}
     by_hand = {"title": "layers.a", "desc": "layers.b"}
-    assert distill(Same("ab"), given, labels(), projections=by_hand).projections == by_hand
+    assert distill(Same("ab"), given, labels(), projections=by_hand).student_paths == by_hand
     with pytest.raises(ValueError, match="is the only layer of a width that 'title' and 'desc'"):
         distill(Same("a"), given, labels())
     shared = {"title": "layers.a", "desc": "layers.a"}

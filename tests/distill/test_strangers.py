@@ -38,7 +38,7 @@ def test_the_recommender_stays_what_it_was_and_its_loss_gains_the_distillation(k
     wrapped = wrap(model, projections=named)
     assert torch.equal(torch.get_rng_state(), state)
 
-    assert wrapped.projections == paths
+    assert wrapped.student_paths == paths
     assert list(model.state_dict()) == keys
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key])
@@ -75,7 +75,7 @@ def test_a_concatenation_is_passed_as_one_modality():
     with pytest.raises(ProjectionError, match="joint: nn.Linear 16 -> 4"):
         wrap(model)
     wrapped = wrap(model, {"both": torch.cat(list(features().values()), dim=1)})
-    assert wrapped.projections == {"both": "joint"}
+    assert wrapped.student_paths == {"both": "joint"}
     assert wrapped.teacher.fusion_transfer is None
 
 
