@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._distilled import Distilled, live_features
-from sgfd._features import FeatureSource, FeatureTable
+from sgfd._distilled import Distilled
+from sgfd._features import FeatureSource, FeatureTable, live_features
 from sgfd._labels import encode_labels
 from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
@@ -44,7 +44,8 @@ def distill(
             nothing else need be said.
         features: ``{modality: raw features (num_items, F_m)}``, floating: a tensor, an array, a
             ``numpy.memmap``, or the dotted path of a tensor, parameter or embedding to read live
-            from the backbone (which it may train).
+            from the backbone. A path saves a copy on a GPU, and is what a backbone that trains
+            its raw features needs; the distillation loss then trains them too.
         labels: (num_items,) semantic labels: class indices with -1 for unknown, or strings with
             None for unknown (then ``encode_labels`` gives the indices).
         projections: ``{modality: dotted path}`` of layers that are not to be found by width.

@@ -1,13 +1,12 @@
 """A recommender with students in it."""
 
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sgfd._features import FeatureTable
+from sgfd._features import FeatureTable, live_features
 from sgfd._functional import distinct
 from sgfd._loss import SGFDLoss, SGFDTerms
 from sgfd._student import FeatureStudent
@@ -52,14 +51,14 @@ class Distilled(nn.Module):
         self.register_buffer("_labels", labels, persistent=False)
         self._tables = nn.ModuleDict(
             {m: table for m, table in sources.items() if isinstance(table, FeatureTable)}
-        )
+        ).to(labels.device)
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
         self._watch = Watch(teacher, self.student_paths, len(labels))
-        self._hooks = [
-            self.student(m).register_forward_pre_hook(first)
-            for m, first in self._watch.inputs.items()
-        ]
+        self._hooks = []
+        for m, watch in self._watch.students.items():
+            self._hooks.append(self.student(m).register_forward_pre_hook(watch.before))
+            self._hooks.append(self.student(m).register_forward_hook(watch.after))
 
     def student(self, modality: str) -> FeatureStudent:
         """The student of a modality, where the recommender has it."""
@@ -200,18 +199,18 @@ class Distilled(nn.Module):
             return lambda *args, **kwargs: self.loss_and_terms(*args, **kwargs)[0]
         return getattr(backbone, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets the recommender's attributes where they are read, as a trainer of its own may."""
+        backbone = self.__dict__.get("_modules", {}).get("backbone")
+        ours = name in self.__dict__ or hasattr(type(self), name) or name in self._names()
+        if backbone is not None and not ours and hasattr(backbone, name):
+            setattr(backbone, name, value)
+        else:
+            super().__setattr__(name, value)
 
-def live_features(backbone: nn.Module, path: str) -> Tensor:
-    """The tensor at a dotted path of the backbone; of an ``nn.Embedding`` its weight."""
-    value = attrgetter(path)(backbone)
-    if isinstance(value, (nn.Embedding, FeatureTable)):
-        value = value.weight if isinstance(value, nn.Embedding) else value()
-    if not isinstance(value, Tensor) or value.ndim != 2:
-        raise TypeError(
-            f"The path {path!r} must lead to a (num_items, width) tensor, nn.Parameter or "
-            f"nn.Embedding of the backbone; got {type(value).__qualname__}."
-        )
-    return value
+    def _names(self) -> set[str]:
+        tables = ("_modules", "_buffers", "_parameters")
+        return {name for table in tables for name in self.__dict__.get(table, {})}
 
 
 def _add(loss: Any, extra: Tensor) -> Any:

@@ -1,5 +1,6 @@
 """Raw item features, gathered by row."""
 
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -109,3 +110,22 @@ def _check_finite(values: Tensor, name: str) -> None:
             f"{name} must be finite; {len(bad)} of the rows read hold NaN or infinity, the first "
             f"at position {bad[0]}. Fill them in, or leave those items out."
         )
+
+
+def live_features(backbone: nn.Module, path: str) -> Tensor:
+    """The tensor at a dotted path of the backbone; of an ``nn.Embedding`` its weight."""
+    try:
+        value = attrgetter(path)(backbone)
+    except AttributeError as error:
+        raise ValueError(
+            f"Features given as a string are the dotted path of a tensor of the backbone; {path!r} "
+            f"is none: {error}."
+        ) from None
+    if isinstance(value, (nn.Embedding, FeatureTable)):
+        value = value.weight if isinstance(value, nn.Embedding) else value()
+    if not isinstance(value, Tensor) or value.ndim != 2:
+        raise TypeError(
+            f"The path {path!r} must lead to a (num_items, width) tensor, nn.Parameter or "
+            f"nn.Embedding of the backbone; got {type(value).__qualname__}."
+        )
+    return value

@@ -187,7 +187,13 @@ class SGFDLoss(nn.Module):
                 for m in modalities
             ]
         )
-        total = self.ce_weight * (classification + fusion) + self.kd_weight * (response + feature)
+        # A part without weight is left out, so that its parameters get no gradient at all, not one
+        # of zeros, by which an optimizer with momentum or decay would still move them.
+        total = torch.zeros_like(classification)
+        if self.ce_weight > 0:
+            total = total + self.ce_weight * (classification + fusion)
+        if self.kd_weight > 0:
+            total = total + self.kd_weight * (response + feature)
         return SGFDTerms(total, classification, fusion, response, feature)
 
     def extra_repr(self) -> str:

@@ -1,5 +1,6 @@
 """Finding the layers through which a recommender reads raw features."""
 
+import re
 from collections.abc import Mapping
 
 from torch import nn
@@ -19,7 +20,8 @@ def find_projections(
 
     A modality's layer is the only one whose ``in_features`` is the modality's width. Where
     several have that width, it is the only one among them with the modality's name as a part of
-    its path (``projections.image`` for ``image``). Anything less certain is an error.
+    its path (``projections.image`` for ``image``) or, if those layers are as many as the
+    modalities of that width, as a word in it (``image_trs``). Anything less certain is an error.
 
     Args:
         backbone: the recommender.
@@ -51,7 +53,7 @@ def find_projections(
             _check_named(backbone, m, width, given[m])
             found[m] = given[m]
         else:
-            found[m] = _find(backbone, m, width)
+            found[m] = _find(backbone, m, widths)
     taken: dict[nn.Module, str] = {}
     for m in widths:
         layer = backbone.get_submodule(found[m])
@@ -66,23 +68,44 @@ def find_projections(
     return found
 
 
-def _find(backbone: nn.Module, modality: str, width: int) -> str:
+def _find(backbone: nn.Module, modality: str, widths: Mapping[str, int]) -> str:
+    width = widths[modality]
     paths: dict[nn.Module, str] = {}
-    named: dict[nn.Module, str] = {}
+    by_part: dict[nn.Module, str] = {}
+    by_word: dict[nn.Module, str] = {}
     for path, module in backbone.named_modules(remove_duplicate=False):
         if isinstance(module, nn.Linear) and module.in_features == width:
             paths.setdefault(module, path)
             if modality in path.split("."):
-                named.setdefault(module, path)
-    if len(paths) == 1:
-        return next(iter(paths.values()))
-    if len(named) == 1:
-        return next(iter(named.values()))
-    what = f"{len(paths)} layers have that width" if paths else "no nn.Linear has that in_features"
-    raise ProjectionError(
-        f"Which layer reads features[{modality!r}] (width {width}) is not certain: {what}. "
-        f"Name it: projections={{{modality!r}: '<path>'}}." + _candidates(backbone)
-    )
+                by_part.setdefault(module, path)
+            if modality.lower() in re.split(r"[._]", path.lower()):
+                by_word.setdefault(module, path)
+    certain = [paths, by_part]
+    if len(paths) == list(widths.values()).count(width):  # no dead twin among them
+        certain.append(by_word)
+    for matches in certain:
+        if len(matches) == 1:
+            return next(iter(matches.values()))
+    raise ProjectionError(_explain(backbone, modality, widths, len(paths)) + _candidates(backbone))
+
+
+def _explain(backbone: nn.Module, modality: str, widths: Mapping[str, int], matches: int) -> str:
+    features = f"features[{modality!r}] (width {widths[modality]})"
+    if matches:
+        return (
+            f"Which layer reads {features} is not certain: {matches} layers have that width. "
+            f"Name it: projections={{{modality!r}: '<path>'}}."
+        )
+    message = f"No layer reads {features}: no nn.Linear has that in_features."
+    together = sum(widths.values())
+    for path, module in backbone.named_modules():
+        if isinstance(module, nn.Linear) and module.in_features == together and len(widths) > 1:
+            message += (
+                f" {path!r} has the width of {' and '.join(widths)} together: if it reads them "
+                "concatenated, pass the concatenation, in its order, as one modality (or the "
+                "dotted path where the model keeps it)."
+            )
+    return message
 
 
 def _check_named(backbone: nn.Module, modality: str, width: int, path: str) -> None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +11,40 @@ from torch import Tensor, nn
 PATIENCE = 50
 _COMPARED_ROWS = 1000
 
+Rows = Callable[[str, Tensor], Tensor]
+
 
 class DistillationWarning(UserWarning):
     """Distillation runs, but acts on less than it seems to."""
 
 
-class FirstInput:
-    """A forward pre-hook that keeps the first input of a layer."""
+class StudentWatch:
+    """Hooks on a student: what it first reads, and whether the recommendation loss reaches it."""
 
     def __init__(self) -> None:
         self.called = False
-        self.value: Tensor | None = None
+        self.reached = False
+        self.wants_input = True
+        self._input: Tensor | None = None
 
-    def __call__(self, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if not self.called:
-            self.called, self.value = True, args[0].detach()
+    def before(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+        """A forward pre-hook."""
+        self.called = True
+        if self.wants_input and args:
+            self.wants_input, self._input = False, args[0].detach()
+
+    def after(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook. ``embed``, which the distillation losses read, does not come here."""
+        if not self.reached and output.requires_grad:
+            output.register_hook(self._mark)  # type: ignore[no-untyped-call]
 
     def take(self) -> Tensor | None:
         """The input, once: it may be as large as the catalog's features."""
-        value, self.value = self.value, None
+        value, self._input = self._input, None
         return value
+
+    def _mark(self, gradient: Tensor) -> None:
+        self.reached = self.reached or bool(gradient.any())
 
 
 class Watch:
@@ -37,46 +52,53 @@ class Watch:
 
     def __init__(self, teacher: nn.Module, paths: Mapping[str, str], num_items: int) -> None:
         self.teacher, self.paths, self.num_items = teacher, dict(paths), num_items
-        self.inputs = {m: FirstInput() for m in paths}
+        self.students = {m: StudentWatch() for m in paths}
         self.losses = 0
         self.versions = self._versions()
 
-    def after_loss(self, rows: Callable[[str, Tensor], Tensor], device: torch.device) -> None:
+    def after_loss(self, rows: Rows, device: torch.device) -> None:
         """To be called once per distillation loss with gradient.
 
         Args:
             rows: (modality, item indices) -> raw features, as given to ``distill``.
             device: of the indices.
         """
-        for m, first in self.inputs.items():
-            if (value := first.take()) is not None:
-                self._check_input(m, value, rows, device)
+        for m, student in self.students.items():
+            if (value := student.take()) is not None:
+                problem = self._problem_with(m, value.reshape(-1, value.shape[-1]), rows, device)
+                if problem is not None:
+                    _warn(f"The layer {self.paths[m]!r} (modality {m!r}) was given {problem}")
         if self.losses < PATIENCE:
             self.losses += 1
             if self.losses == PATIENCE:
                 self._check_reach()
+                for student in self.students.values():
+                    # Once more: features that the recommender trains have moved by now.
+                    student.wants_input = True
 
-    def _check_input(
-        self, m: str, value: Tensor, rows: Callable[[str, Tensor], Tensor], device: torch.device
-    ) -> None:
-        value = value.reshape(-1, value.shape[-1])
-        where = f"The layer {self.paths[m]!r} (modality {m!r})"
+    def _problem_with(self, m: str, value: Tensor, rows: Rows, device: torch.device) -> str | None:
+        problem = ""
+        if len(value) < self.num_items:
+            return None  # a batch's rows, of items that only the recommender knows
         if len(value) > self.num_items:
-            _warn(
-                f"{where} was given {len(value)} rows, more than there are items "
-                f"({self.num_items}): it also sees something else (users, say), which is not "
-                "distilled."
+            problem = (
+                f"{len(value)} rows, more than there are items ({self.num_items}): it also sees "
+                "something else (users, say), which is not distilled. "
             )
-        elif len(value) == self.num_items:
-            some = torch.arange(min(self.num_items, _COMPARED_ROWS), device=device)
-            given = rows(m, some).detach().to(value.dtype)
-            difference = float((value[: len(some)] - given).abs().max())
-            if difference > 1e-3 * float(given.abs().max()):  # more than half precision explains
-                _warn(
-                    f"{where} was given other rows than features[{m!r}] (largest difference "
-                    f"{difference:.3g}): the student learns from features that the recommender "
-                    "does not read. Pass those that it reads, or their dotted path."
-                )
+        some = torch.arange(min(self.num_items, _COMPARED_ROWS), device=device)
+        given = rows(m, some).detach().to(value.dtype)
+        # With users beside them, items come first or last.
+        difference = min(
+            float((value[at : at + len(some)] - given).abs().max())
+            for at in {0, len(value) - self.num_items}
+        )
+        if difference > 1e-3 * float(given.abs().max()):  # more than half precision explains
+            problem += (
+                f"other rows than features[{m!r}] (largest difference {difference:.3g}): the "
+                "student learns from features that the recommender does not read. Pass those that "
+                "it reads, or their dotted path if it trains them."
+            )
+        return problem or None
 
     def _check_reach(self) -> None:
         if self.versions and self._versions() == self.versions:
@@ -86,12 +108,19 @@ class Watch:
                 "teacher. Add model.teacher.parameters() to it, or, if the teacher was trained "
                 "before, freeze it: model.teacher.requires_grad_(False)."
             )
-        for m, first in self.inputs.items():
-            if not first.called:
+        for m, student in self.students.items():
+            where = f"The layer {self.paths[m]!r} (modality {m!r})"
+            if not student.called:
                 _warn(
-                    f"The layer {self.paths[m]!r} (modality {m!r}) was never called while "
-                    f"{PATIENCE} losses were taken: the recommender does not read it. Name the "
-                    "layer that it reads with projections=."
+                    f"{where} was never called while {PATIENCE} losses were taken: the recommender "
+                    "does not read it. Name the layer that it reads with projections=, if there "
+                    "is one."
+                )
+            elif not student.reached:
+                _warn(
+                    f"{where} got no gradient from the recommendation loss while {PATIENCE} losses "
+                    "were taken: it only follows the teacher. Look at the recommender's weights of "
+                    "the terms that read features."
                 )
 
     def _versions(self) -> list[int]:

@@ -147,6 +147,10 @@ def test_a_dict_of_losses_gains_it_under_loss():
             "must be finite; 13 of the rows",
         ),
         ({"given": {"image": torch.ones(ITEMS, 10).long()}}, "of a floating dtype; got shape"),
+        (
+            {"given": {"image": "no.such"}},
+            "path of a tensor of the backbone; 'no.such' is none",
+        ),
         ({"given": {"image": "users"}}, r"must have one row per label \(13\); got 11 rows"),
         ({"loss_method": "calculate_loss"}, "loss_method= and items= go together"),
         ({"loss_method": "no", "items": batch_items}, "'no' is not a method of the backbone"),
@@ -218,6 +222,10 @@ def test_two_modalities_of_one_width_are_told_apart_by_name_or_by_hand():
     given = {m: torch.randn(ITEMS, 5) for m in ("title", "desc")}
     found = distill(Same(["title", "desc"]), given, labels()).student_paths
     assert found == {"title": "layers.title", "desc": "layers.desc"}
+    words = distill(Same(["title_trs", "Desc_proj"]), given, labels()).student_paths
+    assert words == {"title": "layers.title_trs", "desc": "layers.Desc_proj"}
+    with pytest.raises(ValueError, match="3 layers have that width"):  # one of them may be dead
+        distill(Same(["title_trs", "desc_trs", "other"]), given, labels())
     by_hand = {"title": "layers.a", "desc": "layers.b"}
     assert distill(Same("ab"), given, labels(), projections=by_hand).student_paths == by_hand
     with pytest.raises(ValueError, match="is the only layer of a width that 'title' and 'desc'"):

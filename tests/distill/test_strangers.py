@@ -72,8 +72,10 @@ def test_a_live_embedding_is_read_where_it_is_trained():
 
 def test_a_concatenation_is_passed_as_one_modality():
     model = strangers.Concatenated()
-    with pytest.raises(ProjectionError, match="joint: nn.Linear 16 -> 4"):
+    with pytest.raises(ProjectionError) as error:
         wrap(model)
+    assert "joint: nn.Linear 16 -> 4" in str(error.value)
+    assert "'joint' has the width of image and text together" in str(error.value)
     wrapped = wrap(model, {"both": torch.cat(list(features().values()), dim=1)})
     assert wrapped.student_paths == {"both": "joint"}
     assert wrapped.teacher.fusion_transfer is None
@@ -93,9 +95,8 @@ def test_a_bare_parameter_cannot_be_replaced_and_is_listed():
     with pytest.raises(ProjectionError) as error:
         wrap(strangers.BareParameter())
     message = str(error.value)
-    assert (
-        "features['image'] (width 10) is not certain: no nn.Linear has that in_features" in message
-    )
+    assert "No layer reads features['image'] (width 10): no nn.Linear has that" in message
+    assert "projections=" not in message  # there is nothing to name
     assert "image_weight: nn.Parameter (10, 4)" in message
     assert "ids" not in message  # embeddings are no candidates
 
@@ -114,6 +115,50 @@ def test_features_that_the_recommender_does_not_read_are_reported():
     with pytest.warns(DistillationWarning, match=r"'text_trs'.*largest difference 0\.5\)"):
         wrapped.calculate_loss(batch())
     wrapped.calculate_loss(batch())  # once is enough
+
+
+def test_features_that_the_recommender_trains_away_are_reported():
+    wrapped = wrap(strangers.TrainableEmbedding())
+    with pytest.warns(DistillationWarning, match=r"'image_trs'.*their dotted path if it trains"):
+        train(wrapped, wrapped.parameters())
+    live = {"image": "image_embedding", "text": features()["text"]}
+    wrapped = wrap(strangers.TrainableEmbedding(), live)
+    train(wrapped, wrapped.parameters())
+
+
+def test_a_student_without_recommendation_gradient_is_reported():
+    class Ignored(strangers.SeparateBuffers):
+        def item_features(self):
+            return super().item_features().detach()
+
+    wrapped = wrap(Ignored())
+    with pytest.warns(DistillationWarning) as caught:
+        train(wrapped, wrapped.parameters())
+    messages = [str(w.message) for w in caught]
+    for name in ("image_trs", "text_trs"):
+        assert sum(f"{name!r}" in m and "no gradient from the recomm" in m for m in messages) == 1
+
+
+def test_a_layer_called_by_keyword_is_read_all_the_same():
+    class ByKeyword(strangers.SeparateBuffers):
+        def item_features(self):
+            return self.image_trs(input=self.image_feat) + self.text_trs(self.text_feat)
+
+    assert wrap(ByKeyword()).calculate_loss(batch()).isfinite()
+
+
+def test_attributes_are_set_where_the_recommender_reads_them():
+    model = strangers.SeparateBuffers()
+    model.annealing = 1.0
+    wrapped = wrap(model)
+    wrapped.annealing = 0.5
+    assert model.annealing == 0.5
+    wrapped.note = "mine"
+    assert wrapped.note == "mine"
+    assert not hasattr(model, "note")
+    wrapped.teacher = None  # the wrapper's own stay its own
+    assert wrapped.teacher is None
+    assert not hasattr(model, "teacher")
 
 
 def test_features_in_half_precision_are_the_same_features():

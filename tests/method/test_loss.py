@@ -112,6 +112,17 @@ def test_a_detached_teacher_learns_from_labels_only():
     assert all((p.grad != 0).any() for s in students.values() for p in s.parameters())
 
 
+def test_a_part_without_weight_gives_no_gradient_at_all():
+    teacher, students, x, labels = setting()
+    taught, learned = teacher(x), learned_of(teacher, students, x)
+    nothing = SGFDLoss(ce_weight=0, kd_weight=0).terms(taught, learned, labels)
+    assert nothing.total == 0
+    assert not nothing.total.requires_grad
+    assert nothing.response > 0
+    SGFDLoss(ce_weight=1, kd_weight=0)(taught, learned, labels).backward()
+    assert all(p.grad is None for s in students.values() for p in s.parameters())
+
+
 def test_an_attached_teacher_also_comes_to_the_student():
     teacher, students, x, labels = setting()
     loss = SGFDLoss(ce_weight=0, kd_weight=1, detach_teacher=False)
