@@ -114,7 +114,9 @@ def response_loss(
     temperature: float = 10.0,
     divergence: ResponseDivergence = kl_divergence,
 ) -> Tensor:
-    """Response distillation: the student predicts what the teacher predicts, labels or none.
+    r"""Response distillation: the student predicts what the teacher predicts, labels or none.
+
+    .. math:: \sum_i n_i\, d_T(z^t_i, z^s_i) \Big/ \sum_i n_i
 
     Args:
         teacher_logits: (N, C).
@@ -122,6 +124,13 @@ def response_loss(
         multiplicity: (N,) how often each item counts; None for once.
         temperature: softens both predictions; above 1 the unlikely classes count too.
         divergence: (teacher_logits, student_logits, temperature) -> (N,).
+
+    Example:
+        >>> import torch
+        >>> from sgfd import response_loss
+        >>> z = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+        >>> response_loss(z, z)
+        tensor(0.)
     """
     return _average(divergence(teacher_logits, student_logits, temperature), multiplicity)
 
@@ -133,13 +142,21 @@ def feature_loss(
     *,
     divergence: FeatureDivergence = squared_distance,
 ) -> Tensor:
-    """Feature distillation: the student's embeddings are near the teacher's.
+    r"""Feature distillation: the student's embeddings are near the teacher's.
+
+    .. math:: \sum_i n_i\, d(t_i, s_i) \Big/ \sum_i n_i
 
     Args:
         teacher: (N, D).
         student: (N, D).
         multiplicity: (N,) how often each item counts; None for once.
         divergence: (teacher, student) -> (N,).
+
+    Example:
+        >>> import torch
+        >>> from sgfd import feature_loss
+        >>> feature_loss(torch.eye(2), torch.eye(2).flip(0), torch.tensor([3, 1]))
+        tensor(2.)
     """
     return _average(divergence(teacher, student), multiplicity)
 
