@@ -23,7 +23,8 @@ $(VENV)/all: pyproject.toml constraints.txt
 quickstart: $(VENV)/quickstart
 	$(BIN)/python examples/quickstart.py
 
-test: $(VENV)/all check
+test: $(VENV)/all
+	$(MAKE) check
 
 check:
 	$(BIN)/ruff check .

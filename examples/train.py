@@ -10,12 +10,12 @@ results.json to --out; with --resume a killed run goes on where it was.
 import argparse
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import sgfd
 from sgfd import FeatureStudent, SGFDLoss, distill, paper_student
 from sgfd.backbones import BM3, VBPR, Recommender
 from sgfd.data import Dataset
@@ -116,8 +116,12 @@ def main() -> None:
             print(f"  {compare(results[arm], results[arms[-1]], metric)}")
 
     summary = {
-        "command": sys.argv,
-        "versions": {"sgfd": sgfd.__version__, "torch": torch.__version__},
+        "arguments": {name: str(value) for name, value in vars(args).items()},
+        "device": str(device),
+        "versions": {
+            name: version(name) for name in ("sgfd", "torch", "numpy", "scipy", "lightning")
+        },
+        "data": data.summary().splitlines(),
         "validation ndcg@20": {arm: max(curve) for arm, curve in curves.items()},
         "test": {arm: result.means() for arm, result in results.items()},
     }

@@ -9,8 +9,13 @@ import sgfd
 from sgfd.graph import backend
 
 WHEELS = "https://data.pyg.org/whl"
-# What an extra brings, by the package whose absence shows that it is missing.
-EXTRAS = {"lightning": "train", "safetensors": "export", "matplotlib": "viz"}
+COMPILE = "pip install --no-build-isolation torch-sparse torch-scatter"
+# What each extra brings.
+EXTRAS = {
+    "train": ("lightning", "tensorboard"),
+    "export": ("safetensors",),
+    "viz": ("matplotlib", "scikit-learn"),
+}
 
 
 def installed(package: str) -> str | None:
@@ -23,8 +28,9 @@ def installed(package: str) -> str | None:
 
 def kernels_line() -> str:
     """The command that installs torch-sparse and torch-scatter for this torch and CUDA."""
-    release = torch.__version__.split("+")[0]
-    major_minor = ".".join(release.split(".")[:2])
+    if torch.version.hip is not None:
+        return COMPILE  # the PyG project has no wheels for ROCm
+    major_minor = ".".join(torch.__version__.split("+")[0].split(".")[:2])
     build = f"cu{torch.version.cuda.replace('.', '')}" if torch.version.cuda else "cpu"
     return f"pip install torch-sparse torch-scatter -f {WHEELS}/torch-{major_minor}.0+{build}.html"
 
@@ -40,7 +46,8 @@ def main() -> None:
         "torch": torch.__version__,
         "CUDA": cuda,
     }
-    for package in ("torch-geometric", "torch-sparse", "torch-scatter", *EXTRAS):
+    optional = [package for packages in EXTRAS.values() for package in packages]
+    for package in ("torch-geometric", "torch-sparse", "torch-scatter", *optional):
         rows[package] = installed(package) or "not installed"
     try:
         name, reason = backend()
@@ -51,16 +58,14 @@ def main() -> None:
     for name, value in rows.items():
         print(f"{name:<{width}}  {value}")
 
-    missing = {package: extra for package, extra in EXTRAS.items() if installed(package) is None}
-    if missing:
-        extras = ",".join(missing.values())
-        print(f'\nTo install {", ".join(missing)}:\n  pip install "sgfd[{extras}]"')
+    extras = [extra for extra, names in EXTRAS.items() if not all(map(installed, names))]
+    if extras:
+        print(f'\nTo install the rest:\n  pip install "sgfd[{",".join(extras)}]"')
     if not (installed("torch-sparse") and installed("torch-scatter")):
         print(
             f"\nTo install torch-sparse and torch-scatter (optional) for this torch:\n"
             f"  {kernels_line()}\n"
-            "or, where there is no wheel for it (compiles for 20 minutes or more):\n"
-            "  pip install --no-build-isolation torch-sparse torch-scatter"
+            f"or, where there is no wheel for it (compiles for 20 minutes or more):\n  {COMPILE}"
         )
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._distilled import Distilled
-from sgfd._features import FeatureSource, FeatureTable, live_features
-from sgfd._labels import encode_labels
+from sgfd._features import FeatureSource, FeatureTable, live_shape
+from sgfd._labels import class_indices
 from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
 from sgfd._seed import seeded
-from sgfd._student import FeatureStudent
+from sgfd._student import FeatureStudent, check_adoptable
 from sgfd._teacher import SemanticTeacher
 
 
@@ -47,7 +47,8 @@ def distill(
             from the backbone. A path saves a copy on a GPU, and is what a backbone that trains
             its raw features needs; the distillation loss then trains them too.
         labels: (num_items,) semantic labels: class indices with -1 for unknown, or strings with
-            None for unknown (then ``encode_labels`` gives the indices).
+            None for unknown (then ``encode_labels`` gives the indices; integers stay what they
+            are).
         projections: ``{modality: dotted path}`` of layers that are not to be found by width.
         items: called with the arguments of the training loss, before it runs; returns the item
             indices of the batch.
@@ -80,7 +81,7 @@ def distill(
         >>> model.student_paths
         {'image': 'projections.image', 'text': 'projections.text'}
     """
-    if isinstance(backbone, (Distilled, nn.parallel.DistributedDataParallel)):
+    if isinstance(backbone, (Distilled, nn.DataParallel, nn.parallel.DistributedDataParallel)):
         raise ValueError(
             f"distill() takes the recommender itself; got {type(backbone).__qualname__}. Distil "
             "once, and wrap the result: DistributedDataParallel(distill(...))."
@@ -100,8 +101,13 @@ def distill(
         )
     if loss_method is not None and not callable(getattr(backbone, loss_method, None)):
         raise ValueError(f"loss_method {loss_method!r} is not a method of the backbone.")
+    if loss_method is not None and loss_method != "forward" and hasattr(Distilled, loss_method):
+        raise ValueError(
+            f"loss_method {loss_method!r} is also a method of Distilled, which would hide it: "
+            "give the backbone's loss another name, or add distillation_loss(items) yourself."
+        )
     if teacher is None:
-        with seeded(seed):
+        with seeded(seed, stream=1):
             teacher = SemanticTeacher(widths, outs, _count(y, num_classes))
     elif (teacher.in_features, teacher.out_features) != (widths, outs):
         raise ValueError(
@@ -129,14 +135,15 @@ def distill(
     )
 
 
-def _label_tensor(labels: "Tensor | np.ndarray | Sequence[object]") -> Tensor:
-    y = labels
-    if not isinstance(y, (Tensor, np.ndarray)):
-        whole = all(isinstance(label, (int, np.integer)) for label in y)
-        y = np.asarray(y) if whole else encode_labels(y).labels
-    elif isinstance(y, np.ndarray) and y.dtype.kind in "OUS":
-        y = encode_labels(y.tolist()).labels
-    y = torch.as_tensor(y)
+def _label_tensor(labels: "Tensor | np.ndarray | Sequence[object] | None") -> Tensor:
+    if labels is None:
+        raise ValueError(
+            "labels must be (num_items,) class indices, -1 where unknown, or strings; got None. "
+            "SGFD teaches labels: a catalog without any needs some first."
+        )
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "OUS":
+        labels = torch.from_numpy(np.ascontiguousarray(labels))
+    y = labels if isinstance(labels, Tensor) else class_indices(labels).labels
     if y.ndim != 1 or len(y) == 0 or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(
             "labels must be (num_items,) class indices, -1 where unknown, or strings; "
@@ -163,44 +170,31 @@ def _source(
     backbone: nn.Module, modality: str, source: "FeatureSource | str", num_items: int
 ) -> FeatureTable | str:
     name = f"features[{modality!r}]"
-    if not isinstance(source, str):
-        return FeatureTable(source, name=name, num_rows=num_items)
-    rows = len(live_features(backbone, source))
-    if rows != num_items:
-        raise ValueError(
-            f"{name} = {source!r} must have one row per label ({num_items}); got {rows} rows."
-        )
-    return source
+    if isinstance(source, str):
+        rows, _ = live_shape(backbone, source)
+        if rows != num_items:
+            raise ValueError(
+                f"{name} = {source!r} must have one row per label ({num_items}); got {rows} rows."
+            )
+        return source
+    table = FeatureTable(source, name=name, num_rows=num_items)
+    for module in backbone.modules():
+        # One of ours that was given the same features: two tables would be two copies on a GPU.
+        if isinstance(module, FeatureTable) and module.holds(source):
+            return module
+    return table
 
 
 def _width(backbone: nn.Module, source: FeatureTable | str) -> int:
-    if isinstance(source, FeatureTable):
-        return source.width
-    return live_features(backbone, source).shape[1]
+    return source.width if isinstance(source, FeatureTable) else live_shape(backbone, source)[1]
 
 
 def _checked(modality: str, path: str, layer: nn.Module) -> nn.Linear:
     where = f"The layer {path!r} (modality {modality!r})"
     if isinstance(layer, FeatureStudent):
         raise ValueError(f"{where} is a student already: a backbone can be distilled once.")
-    # Parametrization gives the layer a class of its own, so it must be looked for first.
-    if nn.utils.parametrize.is_parametrized(layer):
-        raise ValueError(
-            f"{where} is parametrized, which the student would lose: remove the parametrization "
-            "(torch.nn.utils.parametrize.remove_parametrizations) first."
-        )
-    if type(layer) is not nn.Linear:
-        raise TypeError(
-            f"{where} must be exactly an nn.Linear, since a subclass may compute something else; "
-            f"got {type(layer).__module__}.{type(layer).__qualname__}."
-        )
-    hooks = [name for name, value in vars(layer).items() if name.endswith("_hooks") and value]
-    if hooks:
-        raise ValueError(
-            f"{where} has hooks ({', '.join(hooks)}), which the student would lose: remove them, "
-            "distil, and register them on the student."
-        )
-    return layer
+    check_adoptable(layer, where)
+    return cast("nn.Linear", layer)
 
 
 def _check_student(
@@ -211,12 +205,18 @@ def _check_student(
             "student= must make a FeatureStudent that shares the layer's weight, as "
             f"FeatureStudent.adopt does; for {modality!r} it made {student!r}."
         )
-    if student.embed_normalize != teacher.normalize:
-        raise ValueError(
-            "Teacher and student must be comparable: the teacher has "
-            f"normalize={teacher.normalize}, the student of {modality!r} has "
-            f"embed_normalize={student.embed_normalize}."
-        )
+    # Two functions cannot be compared, but whether there is one can.
+    has = {"normalize": teacher.normalize, "activation": teacher.activation is not None}
+    wants = {
+        "normalize": student.embed_normalize,
+        "activation": student.embed_activation is not None,
+    }
+    for setting, there in has.items():
+        if there != wants[setting]:
+            raise ValueError(
+                f"Teacher and student must be comparable: the teacher has {setting}={there}, "
+                f"the student of {modality!r} has embed_{setting}={wants[setting]}."
+            )
 
 
 def _put(backbone: nn.Module, students: Mapping[nn.Linear, FeatureStudent]) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgfd._features import FeatureTable, live_features
+from sgfd._adapt import add_to_loss, item_indices
+from sgfd._features import FeatureTable, live_rows
 from sgfd._functional import distinct
 from sgfd._loss import SGFDLoss, SGFDTerms
 from sgfd._student import FeatureStudent
@@ -46,7 +47,8 @@ class Distilled(nn.Module):
         loss_method: str | None,
     ) -> None:
         super().__init__()
-        self.backbone, self.teacher, self.sgfd_loss = backbone, teacher, loss
+        # The backbone comes last: from then on its attributes are read and set where they are.
+        self.teacher, self.sgfd_loss = teacher, loss
         self.student_paths = dict(projections)
         self.register_buffer("_labels", labels, persistent=False)
         self._tables = nn.ModuleDict(
@@ -54,17 +56,17 @@ class Distilled(nn.Module):
         ).to(labels.device)
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
-        self._watch = Watch(teacher, self.student_paths, len(labels))
-        self._hooks = []
+        students = {m: _student(backbone, path) for m, path in projections.items()}
+        self._watch = Watch(teacher, students, self.student_paths, len(labels))
+        self._hooks: list[Any] = []
         for m, watch in self._watch.students.items():
-            self._hooks.append(self.student(m).register_forward_pre_hook(watch.before))
-            self._hooks.append(self.student(m).register_forward_hook(watch.after))
+            self._hooks.append(students[m].register_forward_pre_hook(watch.before))
+            self._hooks.append(students[m].register_forward_hook(watch.after))
+        self.backbone = backbone
 
     def student(self, modality: str) -> FeatureStudent:
         """The student of a modality, where the recommender has it."""
-        student = self.backbone.get_submodule(self.student_paths[modality])
-        assert isinstance(student, FeatureStudent)  # distill() put it there
-        return student
+        return _student(self.backbone, self.student_paths[modality])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the backbone's forward returns, plus the distillation loss if it is the loss."""
@@ -88,12 +90,12 @@ class Distilled(nn.Module):
                 "items=, or add distillation_loss(items) in your own loop."
             )
         # Before the backbone's loss: some models change the batch in place.
-        items = self._items(*args, **kwargs).detach().clone()
+        items = item_indices(self._items(*args, **kwargs)).clone()
         backbone = self.backbone
         own = backbone if self._loss_method == "forward" else getattr(backbone, self._loss_method)
         loss = own(*args, **kwargs)
         terms = self.distillation_terms(items)
-        return _add(loss, terms.total), terms
+        return add_to_loss(loss, terms.total), terms
 
     def distillation_loss(self, items: Tensor) -> Tensor:
         """``distillation_terms(items).total``, to be added to a loss of one's own.
@@ -112,12 +114,7 @@ class Distilled(nn.Module):
         Raises:
             ValueError: if they are not item indices.
         """
-        if items.dtype not in (torch.int64, torch.int32) or items.numel() == 0:
-            raise ValueError(
-                "items must be a tensor of at least one int64 (or int32) item index; "
-                f"got {tuple(items.shape)} of {items.dtype}."
-            )
-        rows, _, counts = distinct(items.to(self._labels.device, torch.int64))
+        rows, _, counts = distinct(item_indices(items).to(self._labels.device, torch.int64))
         if rows[0] < 0 or rows[-1] >= len(self._labels):
             raise ValueError(
                 f"items must be in 0..{len(self._labels) - 1}; got {int(rows[0])}.."
@@ -126,7 +123,8 @@ class Distilled(nn.Module):
         features = {m: self._rows(m, rows) for m in self.student_paths}
         learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
         terms = self.sgfd_loss.terms(self.teacher(features), learned, self._labels[rows], counts)
-        if torch.is_grad_enabled() and self.training and not torch.compiler.is_compiling():
+        # Without a gradient (both weights 0: a control) there is nothing to watch over.
+        if self.training and terms.total.requires_grad and not torch.compiler.is_compiling():
             self._watch.after_loss(self._rows, self._labels.device)
         return terms
 
@@ -141,11 +139,13 @@ class Distilled(nn.Module):
             ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
             ``numpy.save`` take them.
         """
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
         chunks = torch.split(
             torch.arange(len(self._labels), device=self._labels.device), chunk_size
         )
         return {
-            m: torch.cat([self.student(m)(self._rows(m, rows)).cpu() for rows in chunks])
+            m: torch.cat([self._read(m, self._rows(m, rows)).cpu() for rows in chunks])
             for m in self.student_paths
         }
 
@@ -166,13 +166,13 @@ class Distilled(nn.Module):
         for m, x in features.items():
             if m not in self.student_paths:
                 raise ValueError(f"features may have {list(self.student_paths)}; got {m!r}.")
-            student = self.student(m)
-            if x.shape[-1] != student.in_features:
+            width = self.student(m).in_features
+            if not isinstance(x, Tensor) or x.shape[-1:] != (width,) or not x.isfinite().all():
                 raise ValueError(
-                    f"features[{m!r}] must have width {student.in_features}; "
-                    f"got shape {tuple(x.shape)}."
+                    f"features[{m!r}] must be a finite tensor of width {width}; got "
+                    f"{type(x).__qualname__} of shape {tuple(getattr(x, 'shape', ()))}."
                 )
-            encoded[m] = student(x.to(student.weight))
+            encoded[m] = self._read(m, x.to(self.student(m).weight))
         return encoded
 
     def unwrap(self) -> nn.Module:
@@ -185,8 +185,12 @@ class Distilled(nn.Module):
         if modality in self._tables:
             x: Tensor = self._tables[modality](rows)
         else:
-            x = live_features(self.backbone, self._live[modality])[rows]
+            x = live_rows(self.backbone, self._live[modality], rows)
         return x.to(self.student(modality).weight)
+
+    def _read(self, modality: str, x: Tensor) -> Tensor:
+        # Not by calling the student: its hooks watch what the recommender does.
+        return self.student(modality).forward(x)
 
     def __getattr__(self, name: str) -> Any:
         """The recommender's attributes, its loss method augmented."""
@@ -201,28 +205,20 @@ class Distilled(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets the recommender's attributes where they are read, as a trainer of its own may."""
-        backbone = self.__dict__.get("_modules", {}).get("backbone")
-        ours = name in self.__dict__ or hasattr(type(self), name) or name in self._names()
-        if backbone is not None and not ours and hasattr(backbone, name):
-            setattr(backbone, name, value)
-        else:
+        own = self.__dict__
+        backbone = own.get("_modules", {}).get("backbone")
+        tables = (own, own.get("_modules", {}), own.get("_buffers", {}), dir(type(self)))
+        if (
+            backbone is None
+            or any(name in table for table in tables)
+            or not hasattr(backbone, name)
+        ):
             super().__setattr__(name, value)
-
-    def _names(self) -> set[str]:
-        tables = ("_modules", "_buffers", "_parameters")
-        return {name for table in tables for name in self.__dict__.get(table, {})}
+        else:
+            setattr(backbone, name, value)
 
 
-def _add(loss: Any, extra: Tensor) -> Any:
-    if isinstance(loss, Tensor):
-        return loss + extra
-    if isinstance(loss, dict) and "loss" in loss:
-        return {**loss, "loss": loss["loss"] + extra}
-    if isinstance(loss, (tuple, list)) and loss:
-        first, *rest = loss
-        added = (first + extra, *rest)
-        return loss._make(added) if hasattr(loss, "_make") else type(loss)(added)
-    raise TypeError(
-        "The training loss must be a tensor, a tuple or list that begins with it, or a dict that "
-        f"has it under 'loss'; got {type(loss).__qualname__}."
-    )
+def _student(backbone: nn.Module, path: str) -> FeatureStudent:
+    student = backbone.get_submodule(path)
+    assert isinstance(student, FeatureStudent)  # distill() put it there
+    return student

@@ -72,6 +72,15 @@ class FeatureTable(nn.Module):
         _check_finite(values, self.name)
         return values
 
+    def holds(self, source: "FeatureSource") -> bool:
+        """Whether the table is this very source: the same memory, or the same map."""
+        if self.mapped is not None or isinstance(source, np.memmap):
+            return self.mapped is source
+        if isinstance(source, np.ndarray):
+            source = _tensor(source)
+        same = source.dtype == self.values.dtype and source.shape == self.values.shape
+        return same and source.data_ptr() == self.values.data_ptr()
+
     def extra_repr(self) -> str:
         """The table's shape, and where it lies."""
         return f"{self.num_rows}, {self.width}" + (", mapped" if self.mapped is not None else "")
@@ -98,8 +107,11 @@ def _shape(source: "FeatureSource", name: str, num_rows: int | None) -> tuple[in
 def _tensor(source: "FeatureSource") -> Tensor:
     if isinstance(source, Tensor):
         return source
-    # torch warns of arrays it must not write to; a copy is the only safe way to hold them.
-    return torch.from_numpy(source if source.flags.writeable else source.copy())
+    # torch takes only arrays in the machine's byte order, with positive strides, of a precision it
+    # knows, and warns of those it must not write to: a copy is the only safe way to hold them.
+    dtype = np.float64 if source.dtype.itemsize > 8 else source.dtype.newbyteorder("=")
+    native = np.ascontiguousarray(source, dtype=dtype)
+    return torch.from_numpy(native if native.flags.writeable else native.copy())
 
 
 def _check_finite(values: Tensor, name: str) -> None:
@@ -112,8 +124,21 @@ def _check_finite(values: Tensor, name: str) -> None:
         )
 
 
-def live_features(backbone: nn.Module, path: str) -> Tensor:
-    """The tensor at a dotted path of the backbone; of an ``nn.Embedding`` its weight."""
+def live_rows(backbone: nn.Module, path: str, rows: Tensor) -> Tensor:
+    """Rows of the tensor at a dotted path of the backbone (of an ``nn.Embedding``, its weight)."""
+    value = _at(backbone, path)
+    return value(rows) if isinstance(value, FeatureTable) else value[rows]
+
+
+def live_shape(backbone: nn.Module, path: str) -> tuple[int, int]:
+    """The shape of what ``live_rows`` reads, checked."""
+    value = _at(backbone, path)
+    if isinstance(value, FeatureTable):
+        return value.num_rows, value.width
+    return _shape(value, f"The tensor at {path!r}", None)
+
+
+def _at(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
     try:
         value = attrgetter(path)(backbone)
     except AttributeError as error:
@@ -121,9 +146,8 @@ def live_features(backbone: nn.Module, path: str) -> Tensor:
             f"Features given as a string are the dotted path of a tensor of the backbone; {path!r} "
             f"is none: {error}."
         ) from None
-    if isinstance(value, (nn.Embedding, FeatureTable)):
-        value = value.weight if isinstance(value, nn.Embedding) else value()
-    if not isinstance(value, Tensor) or value.ndim != 2:
+    value = value.weight if isinstance(value, nn.Embedding) else value
+    if not isinstance(value, (Tensor, FeatureTable)):
         raise TypeError(
             f"The path {path!r} must lead to a (num_items, width) tensor, nn.Parameter or "
             f"nn.Embedding of the backbone; got {type(value).__qualname__}."

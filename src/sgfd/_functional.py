@@ -1,25 +1,46 @@
 """Small steps that several parts share and that must be the same in each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Activation = Callable[[Tensor], Tensor]
 
 
 def activate(x: Tensor, activation: Activation | None, normalize: bool) -> Tensor:
-    """``x / max(||x||_2, 1e-12)`` per row after ``activation``; either may be left out."""
+    """``x / ||x||_2`` per row after ``activation``; either may be left out.
+
+    A row shorter than 1e-12 has no direction and stays as it is: divided by so small a number, as
+    is usual, its gradient would drown every other (items without an image are rows of zeros).
+    """
     if activation is not None:
         x = activation(x)
-    return F.normalize(x, dim=-1) if normalize else x
+    if not normalize:
+        return x
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / torch.where(length > 1e-12, length, torch.ones_like(length))
+
+
+def widen(x: Tensor) -> Tensor:
+    """At least float32: sums and differences of half-precision numbers lose too much."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def describe(activation: Activation | None) -> str:
     """A short name of an activation, for ``print(module)``."""
     return "None" if activation is None else getattr(activation, "__name__", repr(activation))
+
+
+def check_modalities(names: Iterable[str]) -> None:
+    """Raises ValueError for names that cannot be those of modules."""
+    for name in names:
+        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
+            raise ValueError(
+                "A modality's name becomes a module's: it must be a string, not empty, without a "
+                f"dot and no attribute of nn.ModuleDict; got {name!r}. Rename it."
+            )
 
 
 class Distinct(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,22 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
     index = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([-1 if name is None else index[name] for name in names])
     return EncodedLabels(labels, classes)
+
+
+def class_indices(values: Iterable[object]) -> EncodedLabels:
+    """Labels that may be class indices already: integers and unknown ones keep their values.
+
+    Args:
+        values: N integers with -1, None or NaN for unknown, or labels as in ``encode_labels``.
+
+    Returns:
+        The indices; ``classes`` is empty where they came as integers.
+    """
+    values = list(values)
+    known = [v for v in values if not _unknown(v)]
+    if not known or any(not isinstance(v, Integral) for v in known):
+        return encode_labels(values)
+    return EncodedLabels(torch.tensor([-1 if _unknown(v) else int(v) for v in values]), ())  # type: ignore[call-overload]
 
 
 def _unknown(value: object) -> bool:

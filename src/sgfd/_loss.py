@@ -67,7 +67,9 @@ class SGFDLoss(nn.Module):
             distillation terms, so that the student comes to the teacher and not the teacher to
             the student. The classifiers, which both share, still learn from the student's side.
             The release lets the gradient through.
-        classification: label loss per row, of each modality's logits.
+        classification: label loss per row, of each modality's logits. With ``ce_weight`` 0 the
+            extractors get no gradient, of which DistributedDataParallel has to be told
+            (``find_unused_parameters=True``).
         fusion: label loss per row, of the fused logits.
         response: divergence per row of logits at a temperature.
         feature: distance per row of embeddings.

@@ -9,7 +9,7 @@ from sgfd._functional import Activation, activate, describe
 class FeatureStudent(nn.Linear):
     r"""One linear layer, an activation and row normalization: the layer a recommender reads.
 
-    .. math:: \text{embed}(x) = \frac{a(Wx + b)}{\max(\lVert a(Wx + b)\rVert_2,\,10^{-12})}
+    .. math:: \text{embed}(x) = \frac{a(Wx + b)}{\lVert a(Wx + b)\rVert_2}
 
     (Liu et al., MM 2023). It *is* an ``nn.Linear``, so parameter names, optimizers
     and ``isinstance`` checks of the recommender around it go on working.
@@ -83,6 +83,7 @@ class FeatureStudent(nn.Linear):
         Raises:
             TypeError: if ``linear`` is not exactly an ``nn.Linear``: a subclass may compute
                 something else, which the student would drop.
+            ValueError: if it has hooks or a parametrization, which the student would drop.
 
         Example:
             >>> import torch
@@ -95,11 +96,7 @@ class FeatureStudent(nn.Linear):
             >>> torch.equal(student(x), linear(x))
             True
         """
-        if type(linear) is not nn.Linear:
-            raise TypeError(
-                "FeatureStudent.adopt takes a plain nn.Linear, since a subclass may compute "
-                f"something else; got {type(linear).__module__}.{type(linear).__qualname__}."
-            )
+        check_adoptable(linear, "The layer of FeatureStudent.adopt")
         student = cls(
             linear.in_features,
             linear.out_features,
@@ -143,6 +140,27 @@ class FeatureStudent(nn.Linear):
         )
 
 
+def check_adoptable(layer: nn.Module, where: str) -> None:
+    """Raises TypeError or ValueError if a student would lose something that the layer does."""
+    # Parametrization gives the layer a class of its own, so it must be looked for first.
+    if nn.utils.parametrize.is_parametrized(layer):
+        raise ValueError(
+            f"{where} is parametrized, which the student would lose: remove the parametrization "
+            "(torch.nn.utils.parametrize.remove_parametrizations) first."
+        )
+    if type(layer) is not nn.Linear:
+        raise TypeError(
+            f"{where} must be exactly an nn.Linear, since a subclass may compute something else; "
+            f"got {type(layer).__module__}.{type(layer).__qualname__}."
+        )
+    hooks = [name for name, value in vars(layer).items() if name.endswith("_hooks") and value]
+    if hooks:
+        raise ValueError(
+            f"{where} has hooks ({', '.join(hooks)}), which the student would lose: remove them, "
+            "distil, and register them on the student."
+        )
+
+
 def paper_student(linear: nn.Linear) -> FeatureStudent:
     """The paper's student in place of a layer: LeakyReLU and unit rows in ``forward`` too.
 
@@ -153,7 +171,8 @@ def paper_student(linear: nn.Linear) -> FeatureStudent:
         linear: the layer; its weight and bias become the student's.
 
     Raises:
-        TypeError: if ``linear`` is not exactly an ``nn.Linear``.
+        TypeError: as ``FeatureStudent.adopt``.
+        ValueError: as ``FeatureStudent.adopt``.
 
     Example:
         >>> import torch

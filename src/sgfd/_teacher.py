@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgfd._chain import fold, folding_pays, hidden_widths
-from sgfd._functional import Activation, activate, describe
+from sgfd._functional import Activation, activate, check_modalities, describe
 
 
 class Semantics(NamedTuple):
@@ -82,7 +82,7 @@ class SemanticTeacher(nn.Module):
     ) -> None:
         super().__init__()
         modalities = tuple(in_features)
-        if isinstance(out_features, int):
+        if not isinstance(out_features, Mapping):
             out_features = dict.fromkeys(modalities, out_features)
         outs = dict(out_features)
         _check(in_features, outs, num_classes, hidden_features)
@@ -194,12 +194,7 @@ def _check(
 ) -> None:
     if not in_features:
         raise ValueError("in_features must name at least one modality; got none.")
-    for m in in_features:
-        if not m or "." in m or hasattr(nn.ModuleDict, m):
-            raise ValueError(
-                f"A modality's name becomes a module's: it must not be empty, hold a dot or be an "
-                f"attribute of nn.ModuleDict; got {m!r}. Rename it."
-            )
+    check_modalities(in_features)
     for name, given in (("out_features", out_features), ("hidden_features", hidden_features)):
         if given is not None and given.keys() != in_features.keys():
             raise ValueError(

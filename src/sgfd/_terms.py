@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sgfd._functional import widen
+
 LabelLoss = Callable[[Tensor, Tensor], Tensor]
 ResponseDivergence = Callable[[Tensor, Tensor, float], Tensor]
 FeatureDivergence = Callable[[Tensor, Tensor], Tensor]
@@ -27,7 +29,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]))
         tensor([1.3863, 0.0000])
     """
-    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="none")
+    return F.cross_entropy(widen(logits), labels, ignore_index=-1, reduction="none")
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
@@ -49,8 +51,8 @@ def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: f
         >>> kl_divergence(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]), 10.0)
         tensor([0.])
     """
-    taught = F.log_softmax(teacher_logits / temperature, dim=-1)
-    learned = F.log_softmax(student_logits / temperature, dim=-1)
+    taught = F.log_softmax(widen(teacher_logits) / temperature, dim=-1)
+    learned = F.log_softmax(widen(student_logits) / temperature, dim=-1)
     divergence = F.kl_div(learned, taught, reduction="none", log_target=True)
     return divergence.sum(-1) * temperature**2
 
@@ -73,9 +75,7 @@ def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
         >>> squared_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
         tensor([2.])
     """
-    # In half precision the square of a small difference would vanish.
-    wide = torch.promote_types(teacher.dtype, torch.float32)
-    return (teacher.to(wide) - student.to(wide)).square().sum(-1)
+    return (widen(teacher) - widen(student)).square().sum(-1)
 
 
 def classification_loss(
@@ -93,7 +93,8 @@ def classification_loss(
         logits: (N, C), before any softmax.
         labels: (N,) int64, -1 where unknown.
         multiplicity: (N,) how often each item counts; None for once.
-        divergence: (logits, labels) -> (N,).
+        divergence: (logits, labels) -> (N,). For unknown labels it is given 0, and what it
+            returns there is left out.
 
     Example:
         >>> import torch
@@ -101,9 +102,10 @@ def classification_loss(
         >>> classification_loss(torch.zeros(2, 4), torch.tensor([-1, -1]))
         tensor(0.)
     """
-    known = (labels >= 0).to(logits.dtype)
-    weights = known if multiplicity is None else known * multiplicity
-    return _average(divergence(logits, labels), weights)
+    known = labels >= 0
+    values = divergence(logits, labels.clamp(min=0))
+    values = torch.where(known, values, torch.zeros_like(values))
+    return _average(values, known if multiplicity is None else known * multiplicity)
 
 
 def response_loss(
@@ -162,8 +164,8 @@ def feature_loss(
 
 
 def _average(values: Tensor, weights: Tensor | None) -> Tensor:
-    if weights is None:
-        weights = torch.ones_like(values)
+    values = widen(values)
+    weights = torch.ones_like(values) if weights is None else weights.to(values.dtype)
     total = weights.sum()
     # Dividing by 1 where nothing counts gives the 0 that is meant, with a gradient of 0.
     return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))

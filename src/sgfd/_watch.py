@@ -27,15 +27,17 @@ class StudentWatch:
         self.wants_input = True
         self._input: Tensor | None = None
 
-    def before(self, _: nn.Module, args: tuple[Any, ...]) -> None:
-        """A forward pre-hook."""
+    def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """A forward pre-hook. ``embed``, which the distillation losses read, does not come here."""
+        if not _training(module):
+            return
         self.called = True
         if self.wants_input and args:
             self.wants_input, self._input = False, args[0].detach()
 
-    def after(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
-        """A forward hook. ``embed``, which the distillation losses read, does not come here."""
-        if not self.reached and output.requires_grad:
+    def after(self, module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook."""
+        if not self.reached and _training(module) and output.requires_grad:
             output.register_hook(self._mark)  # type: ignore[no-untyped-call]
 
     def take(self) -> Tensor | None:
@@ -50,11 +52,18 @@ class StudentWatch:
 class Watch:
     """Notices a teacher that does not train and students that read something else or nothing."""
 
-    def __init__(self, teacher: nn.Module, paths: Mapping[str, str], num_items: int) -> None:
-        self.teacher, self.paths, self.num_items = teacher, dict(paths), num_items
+    def __init__(
+        self,
+        teacher: nn.Module,
+        students: Mapping[str, nn.Linear],
+        paths: Mapping[str, str],
+        num_items: int,
+    ) -> None:
+        self.teacher, self.layers, self.paths = teacher, dict(students), dict(paths)
+        self.num_items = num_items
         self.students = {m: StudentWatch() for m in paths}
         self.losses = 0
-        self.versions = self._versions()
+        self.start: list[Tensor] = []
 
     def after_loss(self, rows: Rows, device: torch.device) -> None:
         """To be called once per distillation loss with gradient.
@@ -63,15 +72,19 @@ class Watch:
             rows: (modality, item indices) -> raw features, as given to ``distill``.
             device: of the indices.
         """
+        if self.losses == 0:
+            self.start = [p.detach().clone() for p in self._probes()]
         for m, student in self.students.items():
             if (value := student.take()) is not None:
                 problem = self._problem_with(m, value.reshape(-1, value.shape[-1]), rows, device)
                 if problem is not None:
                     _warn(f"The layer {self.paths[m]!r} (modality {m!r}) was given {problem}")
-        if self.losses < PATIENCE:
+        # Before the recommender has been run at all, a teacher may be warmed up by itself.
+        if self.losses < PATIENCE and any(student.called for student in self.students.values()):
             self.losses += 1
             if self.losses == PATIENCE:
-                self._check_reach()
+                self._check_teacher()
+                self._check_students()
                 for student in self.students.values():
                     # Once more: features that the recommender trains have moved by now.
                     student.wants_input = True
@@ -100,32 +113,45 @@ class Watch:
             )
         return problem or None
 
-    def _check_reach(self) -> None:
-        if self.versions and self._versions() == self.versions:
+    def _check_teacher(self) -> None:
+        now = self._probes()
+        student_moved, teacher_moved = (
+            any(not torch.equal(a, b) for a, b in zip(self.start[part], now[part], strict=True))
+            for part in (slice(1), slice(1, None))
+        )
+        if student_moved and not teacher_moved and len(now) > 1:
             _warn(
-                f"{PATIENCE} distillation losses were taken and no parameter of the teacher has "
-                "changed: an optimizer made before distill() owns the students but not the "
+                f"While {PATIENCE} distillation losses were taken the students changed and the "
+                "teacher did not: an optimizer made before distill() owns the students but not the "
                 "teacher. Add model.teacher.parameters() to it, or, if the teacher was trained "
                 "before, freeze it: model.teacher.requires_grad_(False)."
             )
+
+    def _check_students(self) -> None:
         for m, student in self.students.items():
             where = f"The layer {self.paths[m]!r} (modality {m!r})"
             if not student.called:
                 _warn(
                     f"{where} was never called while {PATIENCE} losses were taken: the recommender "
-                    "does not read it. Name the layer that it reads with projections=, if there "
-                    "is one."
+                    "does not read it, or not as a module. Name the layer that it reads with "
+                    "projections=, if there is one."
                 )
-            elif not student.reached:
+            elif not student.reached and self.layers[m].weight.requires_grad:
                 _warn(
                     f"{where} got no gradient from the recommendation loss while {PATIENCE} losses "
                     "were taken: it only follows the teacher. Look at the recommender's weights of "
                     "the terms that read features."
                 )
 
-    def _versions(self) -> list[int]:
-        # An optimizer's step writes in place, which torch counts: no copy is needed to see it.
-        return [p._version for p in self.teacher.parameters() if p.requires_grad]
+    def _probes(self) -> list[Tensor]:
+        """A little of a student, then of the teacher: the biases of its classifiers."""
+        weight = next(iter(self.layers.values())).weight
+        teacher = [p for p in self.teacher.parameters() if p.requires_grad and p.ndim == 1]
+        return [weight[:1], *teacher]
+
+
+def _training(module: nn.Module) -> bool:
+    return module.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def _warn(message: str) -> None:

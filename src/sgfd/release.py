@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgfd._chain import hidden_widths
-from sgfd._functional import Activation
+from sgfd._functional import Activation, widen
 from sgfd._loss import SGFDLoss
 from sgfd._student import FeatureStudent
 from sgfd._teacher import SemanticTeacher
@@ -60,7 +60,7 @@ def cross_entropy_of_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (N,), 0 where the label is -1.
     """
-    return F.cross_entropy(logits.softmax(-1), labels, ignore_index=-1, reduction="none")
+    return F.cross_entropy(widen(logits).softmax(-1), labels, ignore_index=-1, reduction="none")
 
 
 def mean_absolute_difference(
@@ -76,8 +76,8 @@ def mean_absolute_difference(
     Returns:
         (N,).
     """
-    taught = (teacher_logits / temperature).softmax(-1)
-    learned = (student_logits / temperature).softmax(-1)
+    taught = (widen(teacher_logits) / temperature).softmax(-1)
+    learned = (widen(student_logits) / temperature).softmax(-1)
     return (taught - learned).abs().mean(-1)
 
 
@@ -91,7 +91,7 @@ def mean_squared_error(teacher: Tensor, student: Tensor) -> Tensor:
     Returns:
         (N,).
     """
-    return (teacher - student).square().mean(-1)
+    return (widen(teacher) - widen(student)).square().mean(-1)
 
 
 class Settings(NamedTuple):

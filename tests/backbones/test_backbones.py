@@ -86,6 +86,9 @@ def test_a_reloaded_checkpoint_scores_the_same(kind, tmp_path):
 def test_recommend_gives_the_best_unseen_items(kind):
     model, seen = kind(interactions(), features("image"), dim=6), interactions()
     users = torch.tensor([3, 0, 3])
+    assert model.recommend([3, 0, 3], k=4, seen=2.5 * seen).items.equal(
+        model.recommend(users, k=4, seen=seen).items
+    )
     items, scores = model.recommend(users, k=4, seen=seen)
     expected = model.scores(users).numpy()
     expected[seen[users.numpy()].toarray() > 0] = -np.inf
@@ -105,6 +108,9 @@ def test_recommend_says_where_there_is_nothing_left():
     assert scores[0, 1:].tolist() == [-torch.inf, -torch.inf]
     with pytest.raises(ValueError, match=r"k must be in 1\.\.23 .* got 24"):
         model.recommend(torch.tensor([0]), k=24)
+    for bad in (torch.tensor([0, USERS]), torch.tensor([-1]), torch.tensor([[0]])):
+        with pytest.raises(ValueError, match=r"users must be \(B,\) indices in 0\.\.16"):
+            model.recommend(bad, k=3)
     with pytest.raises(ValueError, match=r"seen must be .* = \(17, 23\); got \(2, 2\)"):
         model.recommend(torch.tensor([0]), k=2, seen=csr_array(np.eye(2)))
 
@@ -133,10 +139,9 @@ def test_vbpr_equals_its_equations_written_out(reg_weight):
         for j in js
     ]
     expected = torch.stack(losses).mean()
-    rows = model.items_of(batch(negatives=3)).unique()
     factors = [model.user_embedding, *model.user_features.values()]
     norms = sum(t.weight[users].square().sum(1).mean() for t in factors)
-    norms = norms + model.item_embedding.weight[rows].square().sum(1).mean()
+    norms = norms + model.item_embedding.weight[model.items_of(batch(3))].square().sum(1).mean()
     torch.testing.assert_close(model(batch(negatives=3)), expected + reg_weight * norms)
     torch.testing.assert_close(model.scores(torch.tensor([4]))[0, 9], score(4, 9))
 
@@ -151,6 +156,101 @@ def test_vbpr_needs_negatives():
     model = VBPR(interactions(), features("image"), dim=6)
     with pytest.raises(ValueError, match=r"n >= 1; got \(8, 0\)\. Sample with num_negatives >= 1"):
         model(batch(negatives=0))
+
+
+def test_vbpr_starts_without_biases():
+    model = VBPR(interactions(), features("image"), dim=6)
+    assert not model.item_bias.weight.any()
+    assert not model.feature_bias["image"].any()
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_batches_that_do_not_fit_are_named(kind):
+    model = kind(interactions(), features("image"), dim=6)
+    users, items, negatives = batch()
+    for bad in (
+        Batch(users[:4], items, negatives),
+        Batch(users[:0], items[:0], negatives[:0]),
+        Batch(users[:, None], items[:, None], negatives),
+    ):
+        with pytest.raises(ValueError, match=r"users and items of one shape \(B,\), B >= 1"):
+            model(bad)
+
+
+@pytest.mark.parametrize("modality", ["type", "a.b", ""])
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_a_modality_is_named_like_a_module(kind, modality):
+    with pytest.raises(ValueError, match="Rename it"):
+        kind(interactions(), {modality: torch.ones(ITEMS, 3)})
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_features_given_twice_are_held_once(kind):
+    x = {"image": np.random.default_rng(0).random((ITEMS, 12), dtype=np.float32)}
+    model = kind(interactions(), x, dim=6)
+    wrapped = distill(model, x, torch.arange(ITEMS) % 4)
+    assert wrapped._tables["image"] is model.features["image"]
+    copied = distill(
+        kind(interactions(), x, dim=6), {"image": x["image"].copy()}, torch.arange(ITEMS) % 4
+    )
+    assert copied._tables["image"] is not copied.features["image"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_half_precision_trains_and_ranks(kind, dtype):
+    x = features("image", "text")
+    wrapped = distill(kind(interactions(), x, dim=6), x, torch.arange(ITEMS) % 4).eval()
+    exact, exact_terms = wrapped.loss_and_terms(batch())
+    with torch.autocast("cpu", dtype=dtype):
+        loss, terms = wrapped.loss_and_terms(batch())
+        scores = wrapped.scores(torch.arange(USERS))
+    loss.backward()
+    torch.testing.assert_close(loss.float(), exact, rtol=0.03, atol=0.03)
+    torch.testing.assert_close(terms.response, exact_terms.response, rtol=0.3, atol=1e-3)
+    assert scores.isfinite().all()
+    half = wrapped.to(torch.bfloat16)
+    assert half(batch()).isfinite()
+    assert half.scores(torch.arange(USERS)).isfinite().all()
+
+
+@pytest.mark.parametrize(("layers", "cl_weight", "reg_weight"), [(0, 0.7, 0.0), (2, 1.3, 0.4)])
+def test_bm3_equals_its_equations_written_out(layers, cl_weight, reg_weight):
+    x, matrix = features("image", "text"), interactions()
+    options = {"num_layers": layers, "cl_weight": cl_weight, "reg_weight": reg_weight}
+    model = BM3(matrix, x, dim=6, dropout=0.0, **options)
+    r = torch.from_numpy(matrix.toarray()).float()
+    r = r / (r.sum(1, keepdim=True) + 1e-7).sqrt() / (r.sum(0, keepdim=True) + 1e-7).sqrt()
+    u, i = model.user_embedding.weight, model.item_embedding.weight
+    all_u, all_i = [u], [i]
+    for _ in range(layers):
+        u, i = r @ i, r.T @ u
+        all_u.append(u)
+        all_i.append(i)
+    u = torch.stack(all_u).mean(0)
+    i = torch.stack(all_i).mean(0) + model.item_embedding.weight
+
+    def pull(a, b):
+        return 1 - (F.normalize(model.predictor(a)) * F.normalize(b.detach())).sum(1).mean()
+
+    users, items, _ = batch()
+    expected = pull(u[users], i[items]) + pull(i[items], u[users])
+    for m in x:
+        f = (x[m] @ model.projections[m].weight.T + model.projections[m].bias)[items]
+        expected = expected + cl_weight * (pull(f, i[items]) + pull(f, f))
+    expected = expected + reg_weight * (u.norm() + i.norm()) / ITEMS
+    torch.testing.assert_close(model(batch()), expected)
+
+
+def test_the_documented_defaults_are_the_defaults():
+    model = BM3(interactions(), features("image"))
+    assert (model.num_layers, model.dropout, model.reg_weight, model.cl_weight) == (
+        1,
+        0.3,
+        0.1,
+        2.0,
+    )
+    assert model.user_embedding.embedding_dim == 64
 
 
 def test_bm3_drops_targets_only_while_training():

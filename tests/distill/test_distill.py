@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import strangers
 import torch
+from scipy.sparse import csr_array
 from strangers import DIM, ITEMS, batch_items, features, labels
 from torch import nn
 
 from sgfd import SemanticTeacher, SGFDLoss, distill, paper_student, release
+from sgfd.backbones import VBPR
 
 
 def wrap(model=None, given=None, y=None, **options):
@@ -49,8 +51,15 @@ def test_encode_takes_items_never_seen():
     assert wrapped.encode({"image": new.half()})["image"].dtype == torch.float32
     with pytest.raises(ValueError, match=r"may have \['image', 'text'\]; got 'audio'"):
         wrapped.encode({"audio": new})
-    with pytest.raises(ValueError, match=r"must have width 6; got shape \(4, 10\)"):
-        wrapped.encode({"text": new})
+    for bad, text in (
+        (new, r"Tensor of shape \(4, 10\)"),
+        (np.ones((4, 6)), r"ndarray of shape \(4, 6\)"),
+        (torch.full((4, 6), torch.nan), r"Tensor of shape \(4, 6\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"must be a finite tensor of width 6; got {text}"):
+            wrapped.encode({"text": bad})
+    with pytest.raises(ValueError, match="chunk_size must be at least 1; got 0"):
+        wrapped.export(chunk_size=0)
 
 
 def test_features_come_as_tensors_arrays_or_memory_maps(tmp_path):
@@ -83,6 +92,10 @@ def test_strings_are_labels():
     assert wrap(y=labels().tolist()).teacher.num_classes == 3
     assert wrap(y=np.array(names, dtype=object)).teacher.num_classes == 3
     assert wrap(num_classes=9).teacher.num_classes == 9
+    some = [5, None, *labels().tolist()[2:]]  # integers stay what they are
+    assert wrap(y=some)._labels[:2].tolist() == [5, -1]
+    with pytest.raises(ValueError, match="labels must be .* got None. SGFD teaches labels"):
+        distill(strangers.SeparateBuffers(), features(), None)
 
 
 def test_the_same_seed_gives_the_same_teacher():
@@ -153,6 +166,10 @@ def test_a_dict_of_losses_gains_it_under_loss():
         ),
         ({"given": {"image": "users"}}, r"must have one row per label \(13\); got 11 rows"),
         ({"loss_method": "calculate_loss"}, "loss_method= and items= go together"),
+        (
+            {"loss_method": "export", "items": batch_items},
+            "'export' is not a method of the backbone",
+        ),
         ({"loss_method": "no", "items": batch_items}, "'no' is not a method of the backbone"),
         ({"projections": {"audio": "x"}}, r"modalities without features: \['audio'\]"),
         ({"projections": {"image": "x"}}, "'x' is not a module of the backbone"),
@@ -164,6 +181,11 @@ def test_a_dict_of_losses_gains_it_under_loss():
         (
             {"teacher": SemanticTeacher({"image": 10, "text": 6}, 4, 3), "num_classes": 5},
             r"num_classes must be the teacher's \(3\); got 5",
+        ),
+        ({"teacher": SemanticTeacher({"image": 10, "text": 6}, 5, 3)}, "teacher must read"),
+        (
+            {"teacher": SemanticTeacher({"image": 10, "text": 6}, 4, 3, activation=None)},
+            "the teacher has activation=False, the student of 'image' has embed_activation=True",
         ),
         (
             {"teacher": SemanticTeacher({"image": 10, "text": 6}, 4, 3, normalize=False)},
@@ -199,6 +221,69 @@ def test_distilling_twice_is_refused():
         wrap(wrapped)
     with pytest.raises(ValueError, match="'image_trs'.*is a student already"):
         wrap(wrapped.unwrap())
+    with pytest.raises(ValueError, match=r"got DataParallel.*DistributedDataParallel\(distill"):
+        wrap(nn.DataParallel(strangers.SeparateBuffers()))
+
+
+def test_a_ddp_wrapped_backbone_is_refused_and_ddp_goes_outside(tmp_path):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/ddp", rank=0, world_size=1
+    )
+    try:
+        ddp = nn.parallel.DistributedDataParallel
+        with pytest.raises(ValueError, match=r"got DistributedDataParallel.*wrap the result"):
+            wrap(ddp(strangers.SeparateBuffers()))
+        x = features()
+        inside = distill(VBPR(csr_array(np.eye(11, ITEMS)), x, dim=4), x, labels())
+        users, items, negatives = strangers.batch()
+        outside = ddp(inside)
+        for _ in range(2):
+            outside((users, items, negatives[:, None])).backward()
+        assert all(p.grad is not None for p in inside.teacher.parameters())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_loss_method_that_the_wrapper_would_hide_is_refused():
+    class Namesake(strangers.SeparateBuffers):
+        def export(self, interaction):
+            return self.calculate_loss(interaction)
+
+    with pytest.raises(ValueError, match="'export' is also a method of Distilled"):
+        wrap(Namesake(), loss_method="export", items=batch_items)
+
+
+def test_the_teacher_has_the_students_dtype():
+    wrapped = wrap(
+        strangers.SeparateBuffers().double(), {m: x.double() for m, x in features().items()}
+    )
+    assert {p.dtype for p in wrapped.teacher.parameters()} == {torch.float64}
+    assert wrapped.distillation_loss(torch.arange(ITEMS)).dtype == torch.float64
+
+
+def test_nothing_is_watched_in_evaluation_mode():
+    wrapped = wrap().eval()
+    wrapped.distillation_loss(torch.arange(ITEMS))
+    assert wrapped._watch.losses == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[::-1][::-1],
+        lambda x: x.astype(">f4"),
+        lambda x: x.astype(np.longdouble),
+        lambda x: np.asfortranarray(x),
+        lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape),
+    ],
+    ids=["negative strides", "big-endian", "longdouble", "column order", "read-only"],
+)
+def test_arrays_of_any_layout_are_features(change):
+    model = strangers.SeparateBuffers()
+    expected = wrap(copy.deepcopy(model)).distillation_loss(torch.arange(ITEMS))
+    given = {m: change(x.numpy()) for m, x in features().items()}
+    wrapped = wrap(copy.deepcopy(model), given)
+    torch.testing.assert_close(wrapped.distillation_loss(torch.arange(ITEMS)), expected)
 
 
 def test_bad_items_are_named():
@@ -208,6 +293,7 @@ def test_bad_items_are_named():
         (torch.tensor([-1]), r"must be in 0\.\.12; got -1"),
         (torch.tensor([1.0]), r"at least one int64 .* got \(1,\) of torch.float32"),
         (torch.empty(0).long(), r"got \(0,\) of torch.int64"),
+        ([1, 2], r"items must be a tensor .* got \[1, 2\]"),
     ):
         with pytest.raises(ValueError, match=text):
             wrapped.distillation_loss(bad)

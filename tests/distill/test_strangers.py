@@ -166,8 +166,8 @@ def test_features_in_half_precision_are_the_same_features():
     assert wrap(strangers.SeparateBuffers(), given).calculate_loss(batch()).isfinite()
 
 
-def train(model, parameters, steps=60):
-    optimizer = torch.optim.SGD(parameters, lr=0.1)
+def train(model, parameters, steps=60, make=lambda p: torch.optim.SGD(p, lr=0.1)):
+    optimizer = make(parameters)
     for _ in range(steps):
         optimizer.zero_grad()
         model.calculate_loss(batch()).backward()
@@ -186,7 +186,7 @@ def test_an_optimizer_made_before_owns_the_students_but_not_the_teacher():
     owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
     wrapped = wrap(model)
     assert {id(p) for p in wrapped.backbone.parameters()} == owned
-    with pytest.warns(DistillationWarning, match=r"no parameter of the teacher has changed"):
+    with pytest.warns(DistillationWarning, match="the students changed and the teacher did not"):
         train(wrapped, model.parameters())
 
 
@@ -196,6 +196,67 @@ def test_a_teacher_that_trains_or_is_frozen_is_not_reported():
     frozen = wrap(strangers.SeparateBuffers())
     frozen.teacher.requires_grad_(False)
     train(frozen, frozen.backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    "options", [{"fused": True}, {"foreach": True}, {"foreach": False}], ids=str
+)
+def test_no_kind_of_optimizer_hides_that_the_teacher_trains(options):
+    wrapped = wrap(strangers.SeparateBuffers())
+    train(wrapped, wrapped.parameters(), make=lambda p: torch.optim.Adam(p, **options))
+
+
+def test_a_teacher_left_out_is_reported_of_a_copy_too():
+    wrapped = copy.deepcopy(wrap(strangers.SeparateBuffers()))
+    with pytest.warns(DistillationWarning, match="the teacher did not"):
+        train(wrapped, wrapped.backbone.parameters())
+
+
+def test_accumulation_controls_warm_ups_and_frozen_students_are_not_reported():
+    accumulating = wrap(strangers.SeparateBuffers())
+    for _ in range(60):
+        accumulating.calculate_loss(batch()).backward()
+    control = wrap(strangers.SeparateBuffers(), loss=SGFDLoss(ce_weight=0, kd_weight=0))
+    train(control, control.parameters())
+    warm = wrap(strangers.SeparateBuffers())
+    optimizer = torch.optim.SGD(warm.teacher.parameters(), lr=0.1)
+    for _ in range(60):
+        warm.distillation_loss(torch.arange(ITEMS)).backward()
+        optimizer.step()
+    frozen = wrap(strangers.SeparateBuffers())
+    frozen.backbone.requires_grad_(False)
+    frozen.users.weight.requires_grad_(True)
+    train(frozen, [p for p in frozen.parameters() if p.requires_grad])
+
+
+def test_inference_is_not_watched():
+    wrapped = wrap(strangers.SeparateBuffers())
+    wrapped.encode({"image": torch.randn(ITEMS, 10)})  # as many rows as there are items
+    wrapped.export()
+    wrapped.eval()
+    wrapped.full_sort_predict(torch.arange(USERS))
+    assert all(
+        watch._input is None and not watch.called for watch in wrapped._watch.students.values()
+    )
+    wrapped.distillation_loss(torch.arange(ITEMS))
+
+
+def test_a_recommender_keeps_attributes_that_have_the_wrappers_names():
+    class Namesake(strangers.SeparateBuffers):
+        def __init__(self):
+            super().__init__()
+            self.teacher = nn.Linear(3, 3)
+            self.student_paths, self._items, self._hooks, self._watch = 1, 2, 3, 4
+            self.register_buffer("_labels", torch.ones(2))
+
+    model = Namesake()
+    keys = list(model.state_dict())
+    wrapped = wrap(model)
+    assert type(model.teacher) is nn.Linear
+    assert (model.student_paths, model._items, model._hooks, model._watch) == (1, 2, 3, 4)
+    assert list(model.state_dict()) == keys
+    assert wrapped.calculate_loss(batch()).isfinite()
+    assert "teacher" in wrapped._modules
 
 
 def test_training_moves_students_towards_the_teacher():

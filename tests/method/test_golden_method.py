@@ -156,3 +156,12 @@ def test_the_preset_is_reachable_argument_by_argument():
     learned = teacher.judge({"m": student.embed(x)})
     ours = loss(teacher({"m": x}), learned, labels)
     assert torch.equal(ours, preset.loss(preset.teacher({"m": x}), learned, labels))
+
+
+def test_published_weights():
+    assert release.BM3_OFFICE == (0.1, 0.01, 50)
+    assert release.BM3_CLOTHING == (0.01, 0.1, 100)
+    assert release.BM3_TOYS == (0.1, 0.01, 5)
+    assert release.GRCN_OFFICE == (1, 1, 100)
+    assert release.GRCN_CLOTHING == (0.01, 0.01, 100)
+    assert release.GRCN_TOYS == (0.1, 1, 10)

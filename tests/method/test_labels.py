@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sgfd import encode_labels
+from sgfd._labels import class_indices
 
 
 def test_strings_become_sorted_class_indices():
@@ -22,6 +23,12 @@ def test_missing_values_of_pandas_are_unknown():
     pd = pytest.importorskip("pandas")
     series = pd.Series(["x", None, "y"], dtype="string")
     assert encode_labels(series).labels.tolist() == [0, -1, 1]
+
+
+def test_integers_stay_what_they_are_where_indices_are_taken():
+    assert class_indices([10, 2, None, -1, np.int64(7)]).labels.tolist() == [10, 2, -1, -1, 7]
+    assert class_indices([10, 2]).classes == ()
+    assert class_indices(["b", None, "a"]).labels.tolist() == [1, -1, 0]
 
 
 def test_no_known_label_is_an_error():

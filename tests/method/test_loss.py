@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgfd import FeatureStudent, SemanticTeacher, SGFDLoss
+from sgfd import FeatureStudent, SemanticTeacher, SGFDLoss, release
 from sgfd._terms import (
     classification_loss,
     cross_entropy,
@@ -139,6 +139,31 @@ def test_the_response_gradient_keeps_its_size_as_the_temperature_grows():
         response_loss(teacher_logits, z, temperature=temperature).backward()
         sizes.append(float(z.grad.norm()))
     assert sizes[1] / sizes[0] == pytest.approx(1, abs=0.1)
+
+
+def test_half_precision_loses_no_term():
+    # 70,000 exceeds the largest float16, and small divergences vanish in bfloat16.
+    z, s, y = torch.randn(5, 9), torch.randn(5, 9), torch.tensor([0, 8, -1, 3, 4])
+    n = torch.tensor([20000, 20000, 10000, 10000, 10000])
+    for dtype in (torch.float16, torch.bfloat16):
+        a, b = z.to(dtype), s.to(dtype)
+        exact = classification_loss(a.float(), y, n), response_loss(a.float(), b.float(), n)
+        torch.testing.assert_close(classification_loss(a, y, n), exact[0])
+        torch.testing.assert_close(response_loss(a, b, n), exact[1])
+        assert (kl_divergence(a, b, 10.0) >= 0).all()
+        assert (release.mean_absolute_difference(a, b, 10.0) > 0).all()
+
+
+def test_a_label_loss_of_ones_own_need_not_know_of_unknown_labels():
+    z, y = torch.randn(4, 3), torch.tensor([2, -1, 0, -1])
+
+    def smoothed(logits, labels):
+        assert (labels >= 0).all()
+        loss = F.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
+        return torch.where(torch.tensor([False, True, False, False]), torch.nan, loss)
+
+    got = classification_loss(z, y, divergence=smoothed)
+    torch.testing.assert_close(got, F.cross_entropy(z[[0, 2]], y[[0, 2]], label_smoothing=0.1))
 
 
 def test_divergences_of_equal_inputs_are_zero():

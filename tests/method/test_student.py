@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sgfd import FeatureStudent
+from sgfd import FeatureStudent, paper_student
 
 
 def test_the_default_is_the_papers_student():
@@ -68,8 +68,29 @@ def test_a_subclass_of_linear_is_not_adopted():
         def forward(self, input):
             return 2 * super().forward(input)
 
-    with pytest.raises(TypeError, match=r"plain nn\.Linear.*got .*Scaled"):
+    with pytest.raises(TypeError, match=r"exactly an nn\.Linear.*got .*Scaled"):
         FeatureStudent.adopt(Scaled(6, 3))
+
+
+def test_a_layer_with_hooks_or_parametrization_is_not_adopted():
+    hooked = nn.Linear(6, 3)
+    hooked.register_forward_pre_hook(lambda *_: None)
+    with pytest.raises(ValueError, match=r"has hooks \(_forward_pre_hooks\)"):
+        paper_student(hooked)
+    with pytest.raises(ValueError, match="is parametrized"):
+        FeatureStudent.adopt(nn.utils.parametrizations.weight_norm(nn.Linear(6, 3)))
+
+
+def test_a_row_without_direction_has_no_runaway_gradient():
+    # Items without an image are rows of zeros, and some models start with zero biases.
+    student = FeatureStudent(6, 3)
+    nn.init.zeros_(student.bias)
+    x = torch.randn(4, 6)
+    x[2] = 0
+    out = student.embed(x)
+    assert not out[2].any()
+    (out * torch.randn(4, 3)).sum().backward()
+    assert student.bias.grad.abs().max() < 100
 
 
 def test_a_copy_is_independent():

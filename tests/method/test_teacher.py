@@ -58,6 +58,13 @@ def test_forward_equals_the_equations_written_out():
     torch.testing.assert_close(said.fused_logits, fused)
 
 
+def test_fusion_concatenates_in_the_order_of_in_features_whatever_comes():
+    teacher = SemanticTeacher({"a": 9, "b": 5}, {"a": 4, "b": 3}, 6)
+    assert teacher.fusion_transfer.out_features == 4  # the widest
+    x = {"a": torch.randn(2, 4), "b": torch.randn(2, 3)}
+    assert torch.equal(teacher.fuse({"b": x["b"], "a": x["a"]}), teacher.fuse(x))
+
+
 def test_one_modality_is_not_fused_unless_asked():
     x = {"m": torch.randn(3, 8)}
     assert SemanticTeacher({"m": 8}, 4, 2)(x).fused_logits is None

@@ -59,14 +59,19 @@ def test_global_state_is_left_as_it_was_after_an_error(catalog: Dataset, noisy: 
 
 
 def test_an_interrupt_from_the_keyboard_stays_one(catalog: Dataset, noisy: NoisyMF) -> None:
+    # A shell ignores it in what it runs in the background.
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     class Press(Callback):
         def on_train_batch_end(self, *_: Any) -> None:
             signal.raise_signal(signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        quiet_fit(noisy, catalog, max_epochs=1, callbacks=[Press()])
-    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            quiet_fit(noisy, catalog, max_epochs=1, callbacks=[Press()])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._features import FeatureSource, FeatureTable
+from sgfd._functional import check_modalities
 
 
 class Recommendations(NamedTuple):
@@ -72,10 +73,17 @@ class Recommender(nn.Module, ABC):
                 ``dataset.train``; None leaves out nothing.
 
         Raises:
-            ValueError: if ``k`` is not in 1..num_items, or ``seen`` has another shape.
+            ValueError: if ``k`` is not in 1..num_items, ``users`` are out of range, or ``seen``
+                has another shape.
         """
         if not 1 <= k <= self.num_items:
             raise ValueError(f"k must be in 1..{self.num_items} (the items there are); got {k}.")
+        users = torch.as_tensor(users)
+        known = users.ndim == 1 and len(users) and users.min() >= 0 and users.max() < self.num_users
+        if not known:
+            raise ValueError(
+                f"users must be (B,) indices in 0..{self.num_users - 1}, at least one; got {users}."
+            )
         scores = self.scores(users)
         if seen is not None:
             if seen.shape != (self.num_users, self.num_items):
@@ -96,6 +104,7 @@ def feature_tables(
     """One table per modality, each checked to have a row per item."""
     if not features:
         raise ValueError("features must have at least one modality; got none.")
+    check_modalities(features)
     return nn.ModuleDict(
         {
             m: FeatureTable(
@@ -104,3 +113,18 @@ def feature_tables(
             for m, source in features.items()
         }
     )
+
+
+def check_batch(batch: Batch, *, negatives: bool) -> None:
+    """Raises if a batch's parts are not of one length, or negatives are missing."""
+    users, items = batch[0], batch[1]
+    if users.ndim != 1 or users.shape != items.shape or len(users) == 0:
+        raise ValueError(
+            "A batch must have users and items of one shape (B,), B >= 1; got "
+            f"{tuple(users.shape)} and {tuple(items.shape)}."
+        )
+    if negatives and (batch[2].ndim != 2 or len(batch[2]) != len(users) or batch[2].shape[1] < 1):
+        raise ValueError(
+            f"This backbone needs negatives of shape ({len(users)}, n), n >= 1; got "
+            f"{tuple(batch[2].shape)}. Sample with num_negatives >= 1."
+        )

@@ -11,7 +11,7 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, feature_tables
+from sgfd.backbones._base import Recommender, check_batch, feature_tables
 from sgfd.graph import Bipartite, propagate
 
 
@@ -110,6 +110,7 @@ class BM3(Recommender):
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch; negatives are not read."""
+        check_batch(batch, negatives=False)
         users, items = self.representations()
         user_rows, user_of, _ = distinct(batch[0])
         item_rows, item_of, _ = distinct(batch[1])

@@ -11,7 +11,7 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, feature_tables
+from sgfd.backbones._base import Recommender, check_batch, feature_tables
 
 
 class VBPR(Recommender):
@@ -21,17 +21,18 @@ class VBPR(Recommender):
         s(u, i) = b_i + \gamma_u^\top \gamma_i
                   + \sum_m (\theta_{u,m}^\top f_{m,i} + \beta_m^\top x_{m,i})
 
-    with :math:`f_m = E_m x_m` the projected and :math:`x_m` the raw features; the global offset
-    and the user's bias of the paper rank nothing and are left out. The loss is Bayesian
-    personalized ranking over sampled negatives,
-    :math:`-\log\sigma(s(u, i) - s(u, j))`, plus L2 of the factors that the batch reads.
+    with :math:`f_m = E_m x_m + e_m` the projected and :math:`x_m` the raw features; the global
+    offset and the user's bias of the paper rank nothing and are left out. The loss is Bayesian
+    personalized ranking over sampled negatives, :math:`-\log\sigma(s(u, i) - s(u, j))`, plus L2
+    of the factors of the batch's users and of its items' ids.
 
     Args:
         interactions: (num_users, num_items) training interactions; only its shape is used.
         features: ``{modality: (num_items, F_m)}``, floating: tensors, arrays or memory maps.
         dim: width of the id factors and of each modality's factors.
         feature_bias: whether the raw features have a bias :math:`\beta_m`, as in the paper.
-        reg_weight: of the mean squared norm of the factors that the batch reads.
+        reg_weight: of the two mean squared norms. 0: it is to be tuned, and early stopping on
+            validation already holds overfitting back.
         train_features: whether raw features are parameters.
         seed: of the initial parameters.
 
@@ -101,21 +102,16 @@ class VBPR(Recommender):
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch with one negative per pair or more."""
-        users, _, negatives = batch
-        if negatives.ndim != 2 or negatives.shape[1] < 1:
-            raise ValueError(
-                "VBPR needs a batch with negatives of shape (B, n), n >= 1; got "
-                f"{tuple(negatives.shape)}. Sample with num_negatives >= 1."
-            )
+        check_batch(batch, negatives=True)
         rows, of, _ = distinct(self.items_of(batch))
         factors, bias = self.item_factors(rows)
-        of = of.view(len(users), -1)
-        u, i = self.user_factors(users), factors[of]
+        of = of.view(len(batch[0]), -1)
+        u, i = self.user_factors(batch[0]), factors[of]
         scores = torch.einsum("bd,bnd->bn", u, i) + bias[of]
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         if self.reg_weight == 0:
             return loss
-        ids: Tensor = self.item_embedding(rows)
+        ids = i[..., : self.item_embedding.embedding_dim]
         return loss + self.reg_weight * (u.square().sum(-1).mean() + ids.square().sum(-1).mean())
 
     @torch.no_grad()

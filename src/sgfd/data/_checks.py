@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from sgfd._labels import encode_labels
+from sgfd._labels import class_indices
 
 if TYPE_CHECKING:
     from sgfd.data._dataset import Dataset
@@ -65,10 +65,12 @@ def check_labels(
     if array.shape != (num_items,):
         raise ValueError(f"labels must have one entry per item ({num_items}); got {array.shape}.")
     if array.dtype.kind in "OU":
-        if label_names is not None:
+        encoded = class_indices(array.tolist())
+        if encoded.classes and label_names is not None:
             raise ValueError("label_names go with integer labels; these are strings, their names.")
-        encoded = encode_labels(array.tolist())
-        return encoded.labels.numpy(), encoded.classes
+        if encoded.classes:
+            return encoded.labels.numpy(), encoded.classes
+        array = encoded.labels.numpy()  # integers, some of them missing
     if array.dtype.kind not in "iu":
         raise ValueError(
             "labels must be integers, -1 for unknown, or strings, None for unknown; "

@@ -24,8 +24,8 @@ def backend() -> Backend:
     """The kernels that the next product will use.
 
     What ``use_backend`` forces comes first, then the environment variable ``SGFD_BACKEND``
-    (``auto``, ``torch`` or ``torch-sparse``), then the choice by measurement: plain torch, whose
-    CSR product is two to three times faster on a CPU than torch-sparse's.
+    (``auto``, ``torch`` or ``torch-sparse``), then plain torch, whose CSR product measured two to
+    three times faster on a CPU than torch-sparse's; on a GPU neither has been measured.
 
     Raises:
         ValueError: for an unknown name.
@@ -41,7 +41,7 @@ def backend() -> Backend:
     name = forced or variable or "auto"
     _check(name)
     if name == "auto":
-        return Backend("torch", "auto: plain torch's CSR product measured faster")
+        return Backend("torch", "auto: measured faster on CPUs; not measured on GPUs")
     why = "forced by use_backend()" if forced else f"forced by {VARIABLE}"
     if name == "torch-sparse" and (trouble := torch_sparse_trouble()) is not None:
         raise ImportError(

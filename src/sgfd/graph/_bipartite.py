@@ -48,7 +48,6 @@ class Bipartite(nn.Module):
                 f"{stored} entries repeat one. Call sum_duplicates() on it first."
             )
         by_user.eliminate_zeros()
-        by_user.data = np.ones(by_user.nnz)
         self.num_users, self.num_items = by_user.shape
         self.num_edges = by_user.nnz
         users = 1 / np.sqrt(np.diff(by_user.indptr) + epsilon)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from sgfd._functional import widen
 from sgfd.graph._backend import backend
 from sgfd.graph._bipartite import Bipartite
 
@@ -16,7 +17,8 @@ def propagate(graph: Bipartite, users: Tensor, items: Tensor) -> tuple[Tensor, T
 
     Args:
         graph: N users by M items.
-        users: (N, D), float32 or float64.
+        users: (N, D), floating; half precision is computed in float32, which the CPU's kernels
+            need, also under autocast.
         items: (M, D), of the same dtype and device.
 
     Returns:
@@ -56,10 +58,11 @@ class _Propagate(torch.autograd.Function):
 
 def _step(graph: Bipartite, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     product = _torch_sparse if backend().name == "torch-sparse" else _torch
-    return (
-        product(graph.user_ptr, graph.user_items, graph.user_weights, items),
-        product(graph.item_ptr, graph.item_users, graph.item_weights, users),
-    )
+    with torch.autocast(users.device.type, enabled=False):
+        return (
+            product(graph.user_ptr, graph.user_items, graph.user_weights, widen(items)).to(items),
+            product(graph.item_ptr, graph.item_users, graph.item_weights, widen(users)).to(users),
+        )
 
 
 def _torch(ptr: Tensor, index: Tensor, weights: Tensor, x: Tensor) -> Tensor:

@@ -1,0 +1,36 @@
+"""What training losses of other people's take and return."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def item_indices(items: Any) -> Tensor:
+    """Checks the item indices of a batch, and takes them off any graph."""
+    if (
+        not isinstance(items, Tensor)
+        or items.dtype not in (torch.int64, torch.int32)
+        or items.numel() == 0
+    ):
+        got = f"{tuple(items.shape)} of {items.dtype}" if hasattr(items, "dtype") else repr(items)
+        raise ValueError(
+            f"items must be a tensor of at least one int64 (or int32) item index; got {got}."
+        )
+    return items.detach()
+
+
+def add_to_loss(loss: Any, extra: Tensor) -> Any:
+    """Adds to a loss tensor, the first of a tuple or list, or a dict's ``"loss"``."""
+    if isinstance(loss, Tensor):
+        return loss + extra
+    if isinstance(loss, dict) and "loss" in loss:
+        return {**loss, "loss": loss["loss"] + extra}
+    if isinstance(loss, (tuple, list)) and loss:
+        first, *rest = loss
+        added = (first + extra, *rest)
+        return loss._make(added) if hasattr(loss, "_make") else type(loss)(added)
+    raise TypeError(
+        "The training loss must be a tensor, a tuple or list that begins with it, or a dict that "
+        f"has it under 'loss'; got {type(loss).__qualname__}."
+    )
