@@ -87,3 +87,10 @@ def test_the_order_in_which_entries_are_stored_does_not_matter() -> None:
 def test_a_fraction_outside_zero_to_one_is_an_error(fraction: float) -> None:
     with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\)"):
         hold_out(_with_counts([3]), fraction=fraction, seed=0)
+
+
+def test_a_half_is_rounded_up_even_where_the_product_falls_just_short():
+    # 0.29 * 50 is 14.499999999999998 in binary, and 14.5 on paper.
+    assert 0.29 * 50 < 14.5
+    kept, held = hold_out(csr_array(np.ones((1, 50))), fraction=0.29, seed=0)
+    assert (kept.nnz, held.nnz) == (35, 15)
