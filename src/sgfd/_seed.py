@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from zlib import crc32
 
 import torch
 
@@ -15,5 +16,7 @@ def seeded(seed: int, *, stream: int = 0) -> Iterator[None]:
     """
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would reseed the accelerators too.
-        torch.default_generator.manual_seed(seed + (stream << 40))
+        # A stream is mixed in by a hash, since the CPU's generator keeps only the lowest 32 bits.
+        mixed = crc32(f"{seed}, stream {stream}".encode()) if stream else seed
+        torch.default_generator.manual_seed(mixed)
         yield
