@@ -73,7 +73,7 @@ class Watch:
             device: of the indices.
         """
         if self.losses == 0:
-            self.start = [p.detach().clone() for p in self._probes()]
+            self.start = self._probes()
         for m, student in self.students.items():
             if (value := student.take()) is not None:
                 problem = self._problem_with(m, value.reshape(-1, value.shape[-1]), rows, device)
@@ -144,10 +144,11 @@ class Watch:
                 )
 
     def _probes(self) -> list[Tensor]:
-        """A little of a student, then of the teacher: the biases of its classifiers."""
+        """Copies of a little of a student, then of the teacher: its biases."""
         weight = next(iter(self.layers.values())).weight
         teacher = [p for p in self.teacher.parameters() if p.requires_grad and p.ndim == 1]
-        return [weight[:1], *teacher]
+        # On the CPU, as the model may move in between.
+        return [p.detach().to("cpu", torch.float32, copy=True) for p in (weight[:1], *teacher)]
 
 
 def _training(module: nn.Module) -> bool:

@@ -62,11 +62,16 @@ class ExactResume(Checkpoint):
         """Saves every so many steps."""
         due = self.every is not None and trainer.global_step % self.every == 0
         if due and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            self._save(trainer)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the finished epoch."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        # Lightning's word for: with optimizer, loops and callbacks. It is read with torch's
+        # weights_only=True all the same (AtomicCheckpointIO).
         trainer.save_checkpoint(self.path, weights_only=False)
 
     @override
