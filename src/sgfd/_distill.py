@@ -57,7 +57,7 @@ def distill(
             ``model.distillation_loss(items)`` in your own loop.
         student: makes a student of a layer. The default keeps the layer's function to the bit
             and only distils; ``paper_student`` gives it the paper's LeakyReLU and unit rows,
-            which by themselves help some recommenders (VBPR) and hurt others (BM3).
+            which by themselves helped some recommenders (VBPR) and not others (BM3).
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
         loss: None for an ``SGFDLoss`` with its defaults.
         num_classes: None for the largest label + 1 (or the teacher's).
@@ -94,18 +94,7 @@ def distill(
     outs = {m: layer.out_features for m, layer in layers.items()}
     if loss_method is None and items is None and hasattr(backbone, "items_of"):
         loss_method, items = "forward", cast("Callable[..., Tensor]", backbone.items_of)
-    if (loss_method is None) != (items is None):
-        raise ValueError(
-            "loss_method= and items= go together: which method is the training loss, and which "
-            f"items its arguments name; got loss_method={loss_method!r}, items={items!r}."
-        )
-    if loss_method is not None and not callable(getattr(backbone, loss_method, None)):
-        raise ValueError(f"loss_method {loss_method!r} is not a method of the backbone.")
-    if loss_method is not None and loss_method != "forward" and hasattr(Distilled, loss_method):
-        raise ValueError(
-            f"loss_method {loss_method!r} is also a method of Distilled, which would hide it: "
-            "give the backbone's loss another name, or add distillation_loss(items) yourself."
-        )
+    _check_loss(backbone, loss_method, items)
     if teacher is None:
         with seeded(seed, stream=1):
             teacher = SemanticTeacher(widths, outs, _count(y, num_classes))
@@ -133,6 +122,25 @@ def distill(
         items=items,
         loss_method=loss_method,
     )
+
+
+def _check_loss(
+    backbone: nn.Module, loss_method: str | None, items: Callable[..., Tensor] | None
+) -> None:
+    if (loss_method is None) != (items is None):
+        raise ValueError(
+            "loss_method= and items= go together: which method is the training loss, and which "
+            f"items its arguments name; got loss_method={loss_method!r}, items={items!r}."
+        )
+    if loss_method is None:
+        return
+    if not callable(getattr(backbone, loss_method, None)):
+        raise ValueError(f"loss_method {loss_method!r} is not a method of the backbone.")
+    if loss_method != "forward" and hasattr(Distilled, loss_method):
+        raise ValueError(
+            f"loss_method {loss_method!r} is also a method of Distilled, which would hide it: "
+            "give the backbone's loss another name, or add distillation_loss(items) yourself."
+        )
 
 
 def _label_tensor(labels: "Tensor | np.ndarray | Sequence[object] | None") -> Tensor:
@@ -180,7 +188,7 @@ def _source(
     table = FeatureTable(source, name=name, num_rows=num_items)
     for module in backbone.modules():
         # One of ours that was given the same features: two tables would be two copies on a GPU.
-        if isinstance(module, FeatureTable) and module.holds(source):
+        if isinstance(module, FeatureTable) and module.same_as(table):
             return module
     return table
 

@@ -206,13 +206,10 @@ class Distilled(nn.Module):
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets the recommender's attributes where they are read, as a trainer of its own may."""
         own = self.__dict__
-        backbone = own.get("_modules", {}).get("backbone")
-        tables = (own, own.get("_modules", {}), own.get("_buffers", {}), dir(type(self)))
-        if (
-            backbone is None
-            or any(name in table for table in tables)
-            or not hasattr(backbone, name)
-        ):
+        modules, buffers = own.get("_modules", {}), own.get("_buffers", {})
+        backbone = modules.get("backbone")
+        ours = name in own or name in modules or name in buffers or hasattr(type(self), name)
+        if backbone is None or ours or not hasattr(backbone, name):
             super().__setattr__(name, value)
         else:
             setattr(backbone, name, value)

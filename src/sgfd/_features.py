@@ -72,14 +72,13 @@ class FeatureTable(nn.Module):
         _check_finite(values, self.name)
         return values
 
-    def holds(self, source: "FeatureSource") -> bool:
-        """Whether the table is this very source: the same memory, or the same map."""
-        if self.mapped is not None or isinstance(source, np.memmap):
-            return self.mapped is source
-        if isinstance(source, np.ndarray):
-            source = _tensor(source)
-        same = source.dtype == self.values.dtype and source.shape == self.values.shape
-        return same and source.data_ptr() == self.values.data_ptr()
+    def same_as(self, other: "FeatureTable") -> bool:
+        """Whether both read the same memory, or the same map."""
+        if self.mapped is not None or other.mapped is not None:
+            return self.mapped is other.mapped
+        a, b = self.values, other.values
+        alike = (a.device, a.dtype, a.shape) == (b.device, b.dtype, b.shape)
+        return alike and a.data_ptr() == b.data_ptr()
 
     def extra_repr(self) -> str:
         """The table's shape, and where it lies."""
