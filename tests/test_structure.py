@@ -140,7 +140,7 @@ def test_python_m_sgfd_prints_versions_backend_and_install_lines():
 
 
 def test_the_install_line_names_this_torch_and_cuda(monkeypatch):
-    from sgfd.__main__ import kernels_line
+    from sgfd.graph._backend import kernels_line
 
     monkeypatch.setattr("torch.__version__", "2.8.1+cu126")
     monkeypatch.setattr("torch.version.cuda", "12.6")

@@ -7,9 +7,8 @@ import torch
 
 import sgfd
 from sgfd.graph import backend
+from sgfd.graph._backend import COMPILE, kernels_line
 
-WHEELS = "https://data.pyg.org/whl"
-COMPILE = "pip install --no-build-isolation torch-sparse torch-scatter"
 # What each extra brings.
 EXTRAS = {
     "train": ("lightning", "tensorboard"),
@@ -24,15 +23,6 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def kernels_line() -> str:
-    """The command that installs torch-sparse and torch-scatter for this torch and CUDA."""
-    if torch.version.hip is not None:
-        return COMPILE  # the PyG project has no wheels for ROCm
-    major_minor = ".".join(torch.__version__.split("+")[0].split(".")[:2])
-    build = f"cu{torch.version.cuda.replace('.', '')}" if torch.version.cuda else "cpu"
-    return f"pip install torch-sparse torch-scatter -f {WHEELS}/torch-{major_minor}.0+{build}.html"
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Which kernels multiply sparse by dense."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -8,6 +9,10 @@ from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
+import torch
+
+WHEELS = "https://data.pyg.org/whl"
+COMPILE = "pip install --no-build-isolation torch-sparse torch-scatter"
 VARIABLE = "SGFD_BACKEND"
 CHOICES = ("auto", "torch", "torch-sparse")
 _forced: ContextVar[str | None] = ContextVar("sgfd_backend", default=None)
@@ -24,8 +29,10 @@ def backend() -> Backend:
     """The kernels that the next product will use.
 
     What ``use_backend`` forces comes first, then the environment variable ``SGFD_BACKEND``
-    (``auto``, ``torch`` or ``torch-sparse``), then plain torch, whose CSR product measured two to
-    three times faster on a CPU than torch-sparse's; on a GPU neither has been measured.
+    (``auto``, ``torch`` or ``torch-sparse``), then plain torch, whose CSR product measured three
+    to four times faster on a CPU than torch-sparse's (``benchmarks/``); on a GPU neither has been
+    measured. An installed torch-sparse that cannot be imported is warned of once, with the line
+    that installs the right one.
 
     Raises:
         ValueError: for an unknown name.
@@ -41,12 +48,13 @@ def backend() -> Backend:
     name = forced or variable or "auto"
     _check(name)
     if name == "auto":
+        _warn_if_broken()
         return Backend("torch", "auto: measured faster on CPUs; not measured on GPUs")
     why = "forced by use_backend()" if forced else f"forced by {VARIABLE}"
     if name == "torch-sparse" and (trouble := torch_sparse_trouble()) is not None:
         raise ImportError(
-            f"The torch-sparse backend is {why}, but {trouble}. "
-            "`python -m sgfd` prints the line that installs it for this torch."
+            f"The torch-sparse backend is {why}, but {trouble}. Install it for this torch with\n"
+            f"  {kernels_line()}"
         )
     return Backend(name, why)
 
@@ -77,6 +85,26 @@ def torch_sparse_trouble() -> str | None:
     except (ImportError, OSError, RuntimeError) as error:  # built for another torch or CUDA
         return f"importing torch_sparse failed ({type(error).__name__}: {error})"
     return None
+
+
+@cache
+def _warn_if_broken() -> None:
+    if find_spec("torch_sparse") is not None and (trouble := torch_sparse_trouble()) is not None:
+        warnings.warn(
+            f"torch-sparse is installed, but {trouble}; plain torch is used. To install it for "
+            f"this torch:\n  {kernels_line()}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def kernels_line() -> str:
+    """The command that installs torch-sparse and torch-scatter for this torch and CUDA."""
+    if torch.version.hip is not None:
+        return COMPILE  # the PyG project has no wheels for ROCm
+    major_minor = ".".join(torch.__version__.split("+")[0].split(".")[:2])
+    build = f"cu{torch.version.cuda.replace('.', '')}" if torch.version.cuda else "cpu"
+    return f"pip install torch-sparse torch-scatter -f {WHEELS}/torch-{major_minor}.0+{build}.html"
 
 
 def _check(name: str) -> None:
