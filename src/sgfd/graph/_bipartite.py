@@ -134,6 +134,17 @@ class Bipartite(nn.Module):
         return Edges(*self._by_item, *self._by_user, self.weights)
 
     @property
+    def edge_users(self) -> Tensor:
+        """(E,) the user of each edge, in the order of values."""
+        users = torch.arange(self.num_users, device=self.user_ptr.device)
+        return users.repeat_interleave(self.user_ptr.diff(), output_size=self.num_edges)
+
+    @property
+    def edge_items(self) -> Tensor:
+        """(E,) the item of each edge, in the order of values."""
+        return self.user_items
+
+    @property
     def _by_user(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.user_ptr, self.user_items, self.user_ptr[:0]
 

@@ -1,0 +1,200 @@
+"""GRCN: a graph convolution that weighs its edges by what the items are."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from sgfd._batch import Batch
+from sgfd._features import FeatureSource
+from sgfd._functional import Activation, activate
+from sgfd._seed import seeded
+from sgfd.backbones._base import Recommender, check_batch, feature_tables
+from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, route, step
+from sgfd.graph import Bipartite, dropout_edges
+
+Fusion = Callable[[Tensor, Sequence[Tensor]], Tensor]
+
+
+class GRCN(Recommender):
+    r"""GRCN (Wei et al., MM 2020), with any number of modalities.
+
+    Per modality, items are their projected features :math:`f_i`, and users are prototypes
+    :math:`p_u` that gather from the items that resemble them (prototypical routing, :math:`T`
+    times; all rows have unit length):
+
+    .. math::
+        f_i = \text{norm}(a(W x_i + b)), \qquad
+        p_u \leftarrow \text{norm}\Big(p_u + \sum_{i \in u}
+            \mathop{\text{softmax}}_{i \in u}(p_u^\top f_i)\, f_i\Big)
+
+    With the routed prototypes both sides attend to their neighbors, :math:`\alpha_{u \leftarrow i}`
+    and :math:`\alpha_{i \leftarrow u}` being softmaxes of :math:`p_u^\top f_i` over the neighbors
+    of the node that receives, which gives the content representations
+    :math:`\tilde u = p_u + \sum_i \alpha_{u \leftarrow i} f_i` and likewise of items. The edges of
+    the collaborative graph are weighed by the most convincing modality,
+
+    .. math::
+        w_{r \leftarrow s} = \max(0, \max_m c_{s,m}\, \alpha^m_{r \leftarrow s})
+
+    with a learned confidence c of the sender in each modality; edges below zero are pruned. Along
+    them the normalized id embeddings are passed K times, and summed over the steps. The
+    representation of a node is its id part beside its content parts, and
+    :math:`s(u, i) = r_u^\top r_i`. The loss is Bayesian personalized ranking,
+    :math:`-\log\sigma(s(u, i) - s(u, j))`, plus ``reg_weight`` times the mean squares of the
+    batch's id embeddings (users', and items' with negatives) and of its users' prototypes.
+
+    Every item's features are projected at every step, since messages come from all of them.
+
+    Where the authors of SGFD depart: in their code messages of the routing arrive at the items and
+    are dropped, so that it has no effect (``num_routings=0`` is exactly that); scores come from
+    representations kept from the last training step; edges are not pruned (``prune=False``).
+
+    Args:
+        interactions: (num_users, num_items) training interactions, a SciPy sparse matrix.
+        features: ``{modality: (num_items, F_m)}``, floating: tensors, arrays or memory maps.
+        dim: width of the embeddings; representations are (1 + modalities) times as wide.
+        num_routings: T, at least 0. 3, as in the paper.
+        num_layers: K, at least 0. 2, as in the paper.
+        dropout: of edges while training, the same ones in all of a step's messages; in 0..1 (1
+            excluded).
+        reg_weight: of the mean squares.
+        confidence: whether senders have the learned confidence c; without it, c is 1.
+        pool: over modalities, ``(values (E, M), -1) -> (E,)``: ``torch.amax`` or ``torch.mean``.
+        prune: whether edges of negative weight are dropped.
+        fusion: ``(id part (N, dim), content parts) -> (N, width)``: ``concat_fusion``,
+            ``mean_fusion`` or ``id_fusion``.
+        message_activation: of what arrives at a node before it is added; None for none.
+        train_features: whether raw features are parameters.
+        seed: of the initial parameters.
+
+    Raises:
+        ValueError: for features that do not fit the items, or options out of range.
+
+    Example:
+        >>> import torch
+        >>> from sgfd.backbones import GRCN
+        >>> from sgfd.data import synthetic_catalog
+        >>> data = synthetic_catalog()
+        >>> model = GRCN(data.train, data.features, dim=16)
+        >>> model.recommend(torch.tensor([0, 1]), k=5, seen=data.train).items.shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        interactions: csr_array,
+        features: Mapping[str, FeatureSource],
+        *,
+        dim: int = 64,
+        num_routings: int = 3,
+        num_layers: int = 2,
+        dropout: float = 0.0,
+        reg_weight: float = 1e-3,
+        confidence: bool = True,
+        pool: Callable[[Tensor, int], Tensor] = torch.amax,
+        prune: bool = True,
+        fusion: Fusion = concat_fusion,
+        message_activation: Activation | None = None,
+        train_features: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if dim < 1 or min(num_routings, num_layers, reg_weight) < 0 or not 0 <= dropout < 1:
+            raise ValueError(
+                "GRCN needs dim >= 1, num_routings, num_layers and reg_weight >= 0 and "
+                f"0 <= dropout < 1; got {dim=}, {num_routings=}, {num_layers=}, {reg_weight=}, "
+                f"{dropout=}."
+            )
+        self.num_users, self.num_items = interactions.shape
+        self.num_routings, self.num_layers, self.dropout = num_routings, num_layers, dropout
+        self.reg_weight, self.pool, self.prune = reg_weight, pool, prune
+        self.fusion, self.message_activation = fusion, message_activation
+        self.graph = Bipartite(interactions)
+        self.features = feature_tables(features, self.num_items, trainable=train_features)
+        with seeded(seed):
+            self.user_embedding = nn.Embedding(self.num_users, dim)
+            self.item_embedding = nn.Embedding(self.num_items, dim)
+            tastes = {m: nn.Embedding(self.num_users, dim) for m in features}
+            self.user_confidence = _confidence(self.num_users, len(features), confidence)
+            self.item_confidence = _confidence(self.num_items, len(features), confidence)
+            layers = {m: nn.Linear(source.shape[1], dim) for m, source in features.items()}
+            for table in (self.user_embedding, self.item_embedding, *tastes.values()):
+                nn.init.xavier_normal_(table.weight)
+            for layer in layers.values():
+                nn.init.xavier_normal_(layer.weight)
+        self.preferences, self.projections = nn.ModuleDict(tastes), nn.ModuleDict(layers)
+
+    def contents(self, kept: Tensor | None = None) -> list[Content]:
+        """Each modality's content representations and attention.
+
+        Args:
+            kept: (E,) factors of the edges, of ``dropout_edges``; None for all of them.
+        """
+        contents = []
+        for m, projection in self.projections.items():
+            x = self.features[m](None).to(self.user_embedding.weight.dtype)
+            items = activate(projection(x), F.leaky_relu, normalize=True)
+            preference = cast("nn.Embedding", self.preferences[m])
+            users = activate(preference.weight, None, normalize=True)
+            users = route(self.graph, users, items, self.num_routings, kept)
+            contents.append(attend(self.graph, users, items, self.message_activation, kept))
+        return contents
+
+    def representations(self) -> tuple[Tensor, Tensor]:
+        """Users (num_users, width) and items (num_items, width), from parameters alone."""
+        kept = None
+        if self.training and self.dropout > 0:
+            kept = dropout_edges(self.graph.to_users, self.dropout)
+        contents = self.contents(kept)
+        to_users = self._weigh([c.to_users for c in contents], self.item_confidence, "items")
+        to_items = self._weigh([c.to_items for c in contents], self.user_confidence, "users")
+        users = activate(self.user_embedding.weight, None, normalize=True)
+        items = activate(self.item_embedding.weight, None, normalize=True)
+        sum_users, sum_items = users, items
+        for _ in range(self.num_layers):
+            users, items = step(
+                self.graph, users, items, to_users, to_items, self.message_activation
+            )
+            sum_users, sum_items = sum_users + users, sum_items + items
+        return (
+            self.fusion(sum_users, [c.users for c in contents]),
+            self.fusion(sum_items, [c.items for c in contents]),
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The training loss of a batch with one negative per pair or more."""
+        check_batch(batch, negatives=True)
+        all_users, all_items = self.representations()
+        rows = self.items_of(batch)
+        u, i = all_users[batch[0]], all_items[rows].view(len(batch[0]), -1, all_items.shape[1])
+        scores = torch.einsum("bd,bnd->bn", u, i)
+        loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+        read = [self.user_embedding(batch[0]), self.item_embedding(rows)]
+        read += [preference(batch[0]) for preference in self.preferences.values()]
+        return loss + self.reg_weight * torch.stack([x.square().mean() for x in read]).sum()
+
+    @torch.no_grad()
+    def scores(self, users: Tensor) -> Tensor:
+        """Scores of every item for some users, (B, num_items)."""
+        all_users, items = self.representations()
+        return all_users[users.to(all_users.device)] @ items.T
+
+    def items_of(self, batch: Batch) -> Tensor:
+        """Each positive item and its negatives, pair by pair."""
+        return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
+
+    def _weigh(self, attention: list[Tensor], confidence: Tensor | None, sender: str) -> Tensor:
+        values = torch.stack(attention, dim=-1)
+        if confidence is not None:
+            ends = self.graph.edge_users if sender == "users" else self.graph.edge_items
+            values = values * confidence[ends]
+        weights = self.pool(values, -1)
+        return weights.relu() if self.prune else weights
+
+
+def _confidence(nodes: int, modalities: int, there: bool) -> nn.Parameter | None:
+    return nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, modalities))) if there else None

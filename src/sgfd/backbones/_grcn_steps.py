@@ -1,0 +1,87 @@
+"""The steps of GRCN on plain tensors, and its ways of fusing."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sgfd._functional import Activation, activate
+from sgfd.graph import Bipartite, edge_softmax, sddmm, spmm
+
+
+class Content(NamedTuple):
+    """What one modality says.
+
+    Attributes:
+        users: (num_users, D) content representations.
+        items: (num_items, D).
+        to_users: (E,) attention of each user among its items.
+        to_items: (E,) attention of each item among its users.
+    """
+
+    users: Tensor
+    items: Tensor
+    to_users: Tensor
+    to_items: Tensor
+
+
+def route(
+    graph: Bipartite, users: Tensor, items: Tensor, times: int, kept: Tensor | None = None
+) -> Tensor:
+    """Users' unit prototypes (num_users, D) after gathering from their items ``times`` times."""
+    for _ in range(times):
+        attention = edge_softmax(graph.to_users, sddmm(graph.to_users, users, items))
+        gathered = spmm(graph.to_users, items, _drop(attention, kept))
+        users = activate(users + gathered, None, normalize=True)
+    return users
+
+
+def attend(
+    graph: Bipartite,
+    users: Tensor,
+    items: Tensor,
+    activation: Activation | None,
+    kept: Tensor | None = None,
+) -> Content:
+    """Both sides with what they gather from their neighbors by attention."""
+    # One score per edge serves both directions, which differ in whom the softmax is over.
+    scores = sddmm(graph.to_users, users, items)
+    to_users = _drop(edge_softmax(graph.to_users, scores), kept)
+    to_items = _drop(edge_softmax(graph.to_items, scores), kept)
+    from_items, from_users = step(graph, users, items, to_users, to_items, activation)
+    return Content(users + from_items, items + from_users, to_users, to_items)
+
+
+def step(
+    graph: Bipartite,
+    users: Tensor,
+    items: Tensor,
+    to_users: Tensor,
+    to_items: Tensor,
+    activation: Activation | None,
+) -> tuple[Tensor, Tensor]:
+    """One message in both directions along weighted edges."""
+    return (
+        activate(spmm(graph.to_users, items, to_users), activation, normalize=False),
+        activate(spmm(graph.to_items, users, to_items), activation, normalize=False),
+    )
+
+
+def concat_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
+    """The id part beside the content parts, (N, (1 + modalities) * D)."""
+    return torch.cat([ids, *contents], dim=-1)
+
+
+def mean_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
+    """The mean of the id part and the content parts, (N, D)."""
+    return torch.stack([ids, *contents]).mean(0)
+
+
+def id_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:  # noqa: ARG001
+    """The id part alone, (N, D): content then acts through the weights of edges only."""
+    return ids
+
+
+def _drop(attention: Tensor, kept: Tensor | None) -> Tensor:
+    return attention if kept is None else attention * kept
