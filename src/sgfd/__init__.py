@@ -10,15 +10,25 @@ released code.
 from importlib import import_module
 from types import ModuleType
 
+from sgfd._behavior import behavior_features as behavior_features
 from sgfd._chain import hidden_widths as hidden_widths
 from sgfd._distill import distill as distill
 from sgfd._distilled import Distilled as Distilled
+from sgfd._hierarchy import Hierarchy as Hierarchy
+from sgfd._hierarchy import hierarchy as hierarchy
 from sgfd._labels import EncodedLabels as EncodedLabels
+from sgfd._labels import balanced_class_weights as balanced_class_weights
 from sgfd._labels import encode_labels as encode_labels
 from sgfd._loss import SGFDLoss as SGFDLoss
 from sgfd._loss import SGFDTerms as SGFDTerms
+from sgfd._multilabel import bernoulli_kl as bernoulli_kl
+from sgfd._multilabel import binary_cross_entropy as binary_cross_entropy
+from sgfd._pretrain import TeacherHistory as TeacherHistory
+from sgfd._pretrain import pretrain_teacher as pretrain_teacher
 from sgfd._projections import ProjectionError as ProjectionError
 from sgfd._projections import find_projections as find_projections
+from sgfd._pseudo_labels import PseudoLabels as PseudoLabels
+from sgfd._pseudo_labels import pseudo_labels as pseudo_labels
 from sgfd._student import FeatureStudent as FeatureStudent
 from sgfd._student import paper_student as paper_student
 from sgfd._teacher import Semantics as Semantics

@@ -14,6 +14,7 @@ EXTRAS = {
     "train": ("lightning", "tensorboard"),
     "export": ("safetensors",),
     "viz": ("matplotlib", "scikit-learn"),
+    "labels": ("scikit-learn",),
 }
 
 

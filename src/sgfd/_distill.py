@@ -1,34 +1,35 @@
 """Putting students into a recommender."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from sgfd._distilled import Distilled
-from sgfd._features import FeatureSource, FeatureTable, live_shape
-from sgfd._labels import class_indices
+from sgfd._features import FeatureSource
 from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
 from sgfd._seed import seeded
+from sgfd._sources import as_source, missing_masks, width_of
 from sgfd._student import FeatureStudent, check_adoptable
+from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
 from sgfd._teacher import SemanticTeacher
 
 
 def distill(
     backbone: nn.Module,
     features: "Mapping[str, FeatureSource | str]",
-    labels: "Tensor | np.ndarray | Sequence[object]",
+    labels: "ItemLabels | Mapping[str, ItemLabels]",
     *,
+    missing: "Mapping[str, Tensor | np.ndarray] | None" = None,
     projections: Mapping[str, str] | None = None,
     items: Callable[..., Tensor] | None = None,
     loss_method: str | None = None,
     student: Callable[[nn.Linear], FeatureStudent] = FeatureStudent.adopt,
     teacher: SemanticTeacher | None = None,
     loss: SGFDLoss | None = None,
-    num_classes: int | None = None,
+    num_classes: int | Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> Distilled:
     """Put students into a recommender, and a teacher and the distillation loss around it.
@@ -45,10 +46,16 @@ def distill(
         features: ``{modality: raw features (num_items, F_m)}``, floating: a tensor, an array, a
             ``numpy.memmap``, or the dotted path of a tensor, parameter or embedding to read live
             from the backbone. A path saves a copy on a GPU, and is what a backbone that trains
-            its raw features needs; the distillation loss then trains them too.
-        labels: (num_items,) semantic labels: class indices with -1 for unknown, or strings with
-            None for unknown (then ``encode_labels`` gives the indices; integers stay what they
-            are).
+            its raw features needs; the distillation loss then trains them too. A row of NaN
+            throughout says that the item lacks the modality: it takes no part in its terms, and
+            ours read it as the mean of the rows that are there.
+        labels: semantic labels, of one of three kinds. One per item, (num_items,): class indices
+            with -1 for unknown, or strings with None for unknown (then ``encode_labels`` gives
+            the indices; integers stay what they are). Multi-hot, (num_items, C): 1 where an item
+            has the class, 0 where not, a row of -1 where unknown. A hierarchy, ``{level: labels
+            one per item}``.
+        missing: ``{modality: (num_items,) bool}``, True where the item lacks it, for features
+            that say so otherwise than by NaN. What stands there is read all the same.
         projections: ``{modality: dotted path}`` of layers that are not to be found by width.
         items: called with the arguments of the training loss, before it runs; returns the item
             indices of the batch.
@@ -59,8 +66,10 @@ def distill(
             and only distils; ``paper_student`` gives it the paper's LeakyReLU and unit rows,
             which by themselves helped some recommenders (VBPR) and not others (BM3).
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
-        loss: None for an ``SGFDLoss`` with its defaults.
-        num_classes: None for the largest label + 1 (or the teacher's).
+        loss: None for an ``SGFDLoss`` with its default weights and the functions that fit the
+            labels: those of one label, of multi-hot labels, or of a ``hierarchy``.
+        num_classes: None for the largest label + 1 (or the teacher's); of a hierarchy
+            ``{level: classes}``.
         seed: of the teacher's initial parameters; torch's generator is left as it was.
 
     Returns:
@@ -86,39 +95,49 @@ def distill(
             f"distill() takes the recommender itself; got {type(backbone).__qualname__}. Distil "
             "once, and wrap the result: DistributedDataParallel(distill(...))."
         )
-    y = _label_tensor(labels)
-    sources = {m: _source(backbone, m, source, len(y)) for m, source in features.items()}
-    widths = {m: _width(backbone, source) for m, source in sources.items()}
+    targets = read_labels(labels)
+    num_items = len(targets.labels)
+    sources = {m: as_source(backbone, m, source, num_items) for m, source in features.items()}
+    widths = {m: width_of(backbone, source) for m, source in sources.items()}
     found = find_projections(backbone, widths, projections=projections)
     layers = {m: _checked(m, path, backbone.get_submodule(path)) for m, path in found.items()}
     outs = {m: layer.out_features for m, layer in layers.items()}
     if loss_method is None and items is None and hasattr(backbone, "items_of"):
         loss_method, items = "forward", cast("Callable[..., Tensor]", backbone.items_of)
     _check_loss(backbone, loss_method, items)
+    if num_classes is None and teacher is not None and not targets.levels:
+        num_classes = teacher.num_classes
+    sizes = count_classes(targets, num_classes)
     if teacher is None:
         with seeded(seed, stream=1):
-            teacher = SemanticTeacher(widths, outs, _count(y, num_classes))
+            teacher = SemanticTeacher(widths, outs, sum(sizes))
     elif (teacher.in_features, teacher.out_features) != (widths, outs):
         raise ValueError(
             f"The teacher must read {widths} and give {outs}, as the students do; it reads "
             f"{teacher.in_features} and gives {teacher.out_features}."
         )
-    if _count(y, num_classes or teacher.num_classes) != teacher.num_classes:
+    if sum(sizes) != teacher.num_classes:
         raise ValueError(
-            f"num_classes must be the teacher's ({teacher.num_classes}); got {num_classes}."
+            f"num_classes must be the teacher's ({teacher.num_classes}); got "
+            f"{' + '.join(map(str, sizes))}."
         )
+    weight = next(iter(layers.values())).weight
+    if loss is None:
+        loss = default_loss(targets, sizes)
+    check_fit(loss, targets, sizes, weight)
+    masks = missing_masks(missing, list(found), num_items)
     students = {layer: student(layer) for layer in layers.values()}
     for m, layer in layers.items():
         _check_student(m, students[layer], layer, teacher)
     _put(backbone, students)
-    weight = next(iter(layers.values())).weight
     return Distilled(
         backbone,
         teacher.to(weight),
-        SGFDLoss() if loss is None else loss,
+        loss,
         projections=found,
         sources=sources,
-        labels=y.to(weight.device),
+        labels=targets.labels.to(weight.device),
+        missing=None if masks is None else masks.to(weight.device),
         items=items,
         loss_method=loss_method,
     )
@@ -141,60 +160,6 @@ def _check_loss(
             f"loss_method {loss_method!r} is also a method of Distilled, which would hide it: "
             "give the backbone's loss another name, or add distillation_loss(items) yourself."
         )
-
-
-def _label_tensor(labels: "Tensor | np.ndarray | Sequence[object] | None") -> Tensor:
-    if labels is None:
-        raise ValueError(
-            "labels must be (num_items,) class indices, -1 where unknown, or strings; got None. "
-            "SGFD teaches labels: a catalog without any needs some first."
-        )
-    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "OUS":
-        labels = torch.from_numpy(np.ascontiguousarray(labels))
-    y = labels if isinstance(labels, Tensor) else class_indices(labels).labels
-    if y.ndim != 1 or len(y) == 0 or y.is_floating_point() or y.dtype == torch.bool:
-        raise ValueError(
-            "labels must be (num_items,) class indices, -1 where unknown, or strings; "
-            f"got shape {tuple(y.shape)} of {y.dtype}."
-        )
-    if int(y.min()) < -1:
-        raise ValueError(f"labels must be at least -1 (unknown); got {int(y.min())}.")
-    return y.detach().to(torch.int64)
-
-
-def _count(y: Tensor, num_classes: int | None) -> int:
-    """The declared number of classes, or the largest label + 1."""
-    largest = int(y.max())
-    if num_classes is None:
-        if largest < 0:
-            raise ValueError("No label is known; pass num_classes= if that is meant.")
-        return largest + 1
-    if largest >= num_classes:
-        raise ValueError(f"labels must be below num_classes={num_classes}; got {largest}.")
-    return num_classes
-
-
-def _source(
-    backbone: nn.Module, modality: str, source: "FeatureSource | str", num_items: int
-) -> FeatureTable | str:
-    name = f"features[{modality!r}]"
-    if isinstance(source, str):
-        rows, _ = live_shape(backbone, source)
-        if rows != num_items:
-            raise ValueError(
-                f"{name} = {source!r} must have one row per label ({num_items}); got {rows} rows."
-            )
-        return source
-    table = FeatureTable(source, name=name, num_rows=num_items)
-    for module in backbone.modules():
-        # One of ours that was given the same features: two tables would be two copies on a GPU.
-        if isinstance(module, FeatureTable) and module.same_as(table):
-            return module
-    return table
-
-
-def _width(backbone: nn.Module, source: FeatureTable | str) -> int:
-    return source.width if isinstance(source, FeatureTable) else live_shape(backbone, source)[1]
 
 
 def _checked(modality: str, path: str, layer: nn.Module) -> nn.Linear:

@@ -1,15 +1,16 @@
 """A recommender with students in it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sgfd._adapt import add_to_loss, item_indices
-from sgfd._features import FeatureTable, live_rows
+from sgfd._features import FeatureTable, Rows
 from sgfd._functional import distinct
 from sgfd._loss import SGFDLoss, SGFDTerms
+from sgfd._sources import live, new_rows, read_rows
 from sgfd._student import FeatureStudent
 from sgfd._teacher import SemanticTeacher
 from sgfd._watch import Watch
@@ -33,6 +34,7 @@ class Distilled(nn.Module):
     """
 
     _labels: Tensor
+    _missing: Tensor | None
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Distilled(nn.Module):
         projections: Mapping[str, str],
         sources: Mapping[str, FeatureTable | str],
         labels: Tensor,
+        missing: Tensor | None,
         items: Callable[..., Tensor] | None,
         loss_method: str | None,
     ) -> None:
@@ -51,6 +54,7 @@ class Distilled(nn.Module):
         self.teacher, self.sgfd_loss = teacher, loss
         self.student_paths = dict(projections)
         self.register_buffer("_labels", labels, persistent=False)
+        self.register_buffer("_missing", missing, persistent=False)
         self._tables = nn.ModuleDict(
             {m: table for m, table in sources.items() if isinstance(table, FeatureTable)}
         ).to(labels.device)
@@ -120,9 +124,13 @@ class Distilled(nn.Module):
                 f"items must be in 0..{len(self._labels) - 1}; got {int(rows[0])}.."
                 f"{int(rows[-1])}. If items are numbered after users, subtract the users."
             )
-        features = {m: self._rows(m, rows) for m in self.student_paths}
+        read = {m: self._rows(m, rows) for m in self.student_paths}
+        features = {m: x for m, (x, _) in read.items()}
+        present = {m: there for m, (_, there) in read.items() if there is not None}
         learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
-        terms = self.sgfd_loss.terms(self.teacher(features), learned, self._labels[rows], counts)
+        taught = self.teacher(features, present)
+        labels = self._labels[rows].long()
+        terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)
         # Without a gradient (both weights 0: a control) there is nothing to watch over.
         if self.training and terms.total.requires_grad and not torch.compiler.is_compiling():
             self._watch.after_loss(self._rows, self._labels.device)
@@ -132,6 +140,9 @@ class Distilled(nn.Module):
     def export(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
         """Every item's features as the recommender reads them, on the CPU.
 
+        Those of an item that lacks a modality are what the student makes of what stands in for
+        it; ``missing()`` says where.
+
         Args:
             chunk_size: how many items are computed at a time.
 
@@ -139,13 +150,24 @@ class Distilled(nn.Module):
             ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
             ``numpy.save`` take them.
         """
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
-        chunks = torch.split(
-            torch.arange(len(self._labels), device=self._labels.device), chunk_size
-        )
+        chunks = self._chunks(chunk_size)
         return {
-            m: torch.cat([self._read(m, self._rows(m, rows)).cpu() for rows in chunks])
+            m: torch.cat([self._read(m, self._rows(m, rows).values).cpu() for rows in chunks])
+            for m in self.student_paths
+        }
+
+    def missing(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
+        """Which items lack which modality, by rows of NaN or ``distill(missing=)``, on the CPU.
+
+        Args:
+            chunk_size: how many items are looked at at a time; a memory map is read through.
+
+        Returns:
+            ``{modality: (num_items,) bool}``; ``missing()["image"].float().mean()`` is the share.
+        """
+        chunks = self._chunks(chunk_size)
+        return {
+            m: torch.cat([self._rows(m, rows).missing.cpu() for rows in chunks])
             for m in self.student_paths
         }
 
@@ -154,7 +176,8 @@ class Distilled(nn.Module):
         """Features of items never seen, as the recommender would read them.
 
         Args:
-            features: ``{modality: (n, F_m)}``, any of the modalities.
+            features: ``{modality: (n, F_m)}``, any of the modalities. A row of NaN, of an item
+                that lacks the modality, is read as the mean of those that training had.
 
         Returns:
             ``{modality: (n, D)}``.
@@ -166,13 +189,9 @@ class Distilled(nn.Module):
         for m, x in features.items():
             if m not in self.student_paths:
                 raise ValueError(f"features may have {list(self.student_paths)}; got {m!r}.")
-            width = self.student(m).in_features
-            if not isinstance(x, Tensor) or x.shape[-1:] != (width,) or not x.isfinite().all():
-                raise ValueError(
-                    f"features[{m!r}] must be a finite tensor of width {width}; got "
-                    f"{type(x).__qualname__} of shape {tuple(getattr(x, 'shape', ()))}."
-                )
-            encoded[m] = self._read(m, x.to(self.student(m).weight))
+            weight = self.student(m).weight
+            x = new_rows(self._source(m), f"features[{m!r}]", x, weight.shape[1])
+            encoded[m] = self._read(m, x.to(weight))
         return encoded
 
     def unwrap(self) -> nn.Module:
@@ -181,12 +200,22 @@ class Distilled(nn.Module):
             hook.remove()
         return self.backbone
 
-    def _rows(self, modality: str, rows: Tensor) -> Tensor:
-        if modality in self._tables:
-            x: Tensor = self._tables[modality](rows)
-        else:
-            x = live_rows(self.backbone, self._live[modality], rows)
-        return x.to(self.student(modality).weight)
+    def _rows(self, modality: str, rows: Tensor) -> Rows:
+        x, present = read_rows(self._source(modality), rows)
+        if self._missing is not None:
+            there = ~self._missing[list(self.student_paths).index(modality), rows]
+            present = there if present is None else present & there
+        return Rows(x.to(self.student(modality).weight), present)
+
+    def _source(self, modality: str) -> Tensor | FeatureTable:
+        if modality in self._live:
+            return live(self.backbone, self._live[modality])
+        return cast("FeatureTable", self._tables[modality])
+
+    def _chunks(self, size: int) -> tuple[Tensor, ...]:
+        if size < 1:
+            raise ValueError(f"chunk_size must be at least 1; got {size}.")
+        return torch.split(torch.arange(len(self._labels), device=self._labels.device), size)
 
     def _read(self, modality: str, x: Tensor) -> Tensor:
         # Not by calling the student: its hooks watch what the recommender does.

@@ -1,13 +1,35 @@
 """Raw item features, gathered by row."""
 
-from operator import attrgetter
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 FeatureSource: TypeAlias = "Tensor | np.ndarray"
+
+# How many rows a mean is taken over: a memory map is not read through for it.
+_SAMPLED_ROWS = 1024
+
+
+class Rows(NamedTuple):
+    """Raw features of some items.
+
+    Attributes:
+        values: (n, F).
+        present: (n,) bool, False where an item lacks the modality; None where none does.
+    """
+
+    values: Tensor
+    present: Tensor | None
+
+    @property
+    def missing(self) -> Tensor:
+        """(n,) bool, True where an item lacks the modality."""
+        if self.present is None:
+            return torch.zeros(len(self.values), dtype=torch.bool, device=self.values.device)
+        return ~self.present
 
 
 class FeatureTable(nn.Module):
@@ -17,15 +39,25 @@ class FeatureTable(nn.Module):
     it is input, not something learned. A memory map stays on disk and only the rows asked for
     are read.
 
+    A row of NaN throughout says that the item lacks the modality. It is read as the mean of rows
+    that are there (of up to 1024, spread evenly over the table): zeros, which are far from every
+    item where features are not centered, would be read as a strong opinion. Rows of a memory map
+    are looked at when they are read, those of a tensor at once.
+
     Args:
         source: (N, F), floating: tensor, array or ``numpy.memmap``.
         name: of the argument it came by, for errors.
         num_rows: how many rows it must have; None for any.
-        trainable: whether the features are parameters (then checkpoints hold them).
+        trainable: whether the features are parameters (then checkpoints hold them). Rows that
+            are missing are not trained.
 
     Raises:
-        ValueError: if it is not two-dimensional, floating, finite or of ``num_rows`` rows.
+        ValueError: if it is not two-dimensional, floating or of ``num_rows`` rows, if a row is
+            neither finite nor NaN throughout, or if all are NaN.
     """
+
+    present: Tensor | None
+    _mean: Tensor | None
 
     def __init__(
         self,
@@ -37,23 +69,37 @@ class FeatureTable(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.num_rows, self.width = _shape(source, name, num_rows)
+        self.num_rows, self.width = checked_shape(source, name, num_rows)
         self.mapped = source if isinstance(source, np.memmap) else None
         if self.mapped is not None:
             if trainable:
                 raise ValueError(f"{name} is a memory map, which cannot be trained; load it first.")
             # No rows, only the device and dtype that .to() gives this module.
-            values = torch.empty(0, dtype=torch.float32)
+            values, missing = torch.empty(0, dtype=torch.float32), None
         else:
             values = _tensor(source)
-            _check_finite(values, name)
+            missing = missing_rows(values, name)
+        if missing is not None and missing.all():
+            raise ValueError(
+                f"{name} must be finite; {len(missing)} of the rows are NaN, which is all of them: "
+                "no item has this modality. Leave it out."
+            )
+        present = None if missing is None else ~missing
+        mean = None
+        if present is not None:
+            mean = mean_row(lambda rows: values[rows], len(values), present).to(values.device)
+        self.register_buffer("present", present, persistent=False)
+        self.register_buffer("_mean", mean, persistent=False)
         if trainable:
-            self.values: Tensor = nn.Parameter(values.clone())
+            values = values.clone()
+            if present is not None and mean is not None:
+                values[~present] = mean.to(values)
+            self.values: Tensor = nn.Parameter(values)
         else:
             self.register_buffer("values", values.detach(), persistent=False)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
-        """Features of some items, or of all.
+        """Features of some items, or of all, the missing ones filled.
 
         Args:
             rows: (n,) int64 item indices; None for all.
@@ -62,15 +108,44 @@ class FeatureTable(nn.Module):
             (n, F).
 
         Raises:
-            ValueError: if rows read from a memory map hold NaN or infinity (a tensor was
-                checked as a whole when it came).
+            ValueError: if rows read from a memory map hold infinity, or NaN in a part of a row
+                (a tensor was checked as a whole when it came).
         """
+        return self.read(rows).values
+
+    def read(self, rows: Tensor | None = None) -> Rows:
+        """The same, with which of them are there."""
         if self.mapped is None:
-            return self.values if rows is None else self.values[rows]
+            values = self.values if rows is None else self.values[rows]
+            present = self.present if rows is None or self.present is None else self.present[rows]
+        else:
+            values = self._read_map(rows)
+            missing = missing_rows(values, self.name)
+            present = None if missing is None else ~missing
+        if present is None:
+            return Rows(values, None)
+        filled = torch.where(present.unsqueeze(-1), values, self.fill().to(values))
+        return Rows(filled, present)
+
+    def fill(self) -> Tensor:
+        """(F,) what is read where an item lacks the modality."""
+        if self._mean is None:
+            if self.mapped is None:  # nothing is missing, and the values may be in training
+                return mean_row(lambda rows: self.values[rows], self.num_rows, None)
+            mean = mean_row(self._read_map, self.num_rows, None)
+            if mean.isnan().any():
+                raise ValueError(
+                    f"{self.name} must have rows that are not NaN to fill those that are; none was "
+                    f"found among {min(_SAMPLED_ROWS, self.num_rows)} spread evenly over the map. "
+                    "Leave the modality out, or fill it yourself and pass missing=."
+                )
+            self._mean = mean.to(self.values.device)
+        return self._mean
+
+    def _read_map(self, rows: Tensor | None) -> Tensor:
+        assert self.mapped is not None
         picked = self.mapped if rows is None else self.mapped[rows.cpu().numpy()]
-        values = torch.from_numpy(np.array(picked)).to(self.values.device)
-        _check_finite(values, self.name)
-        return values
+        return torch.from_numpy(np.array(picked)).to(self.values.device)
 
     def same_as(self, other: "FeatureTable") -> bool:
         """Whether both read the same memory, or the same map."""
@@ -82,10 +157,25 @@ class FeatureTable(nn.Module):
 
     def extra_repr(self) -> str:
         """The table's shape, and where it lies."""
-        return f"{self.num_rows}, {self.width}" + (", mapped" if self.mapped is not None else "")
+        text = f"{self.num_rows}, {self.width}" + (", mapped" if self.mapped is not None else "")
+        if self.present is None or self.present.is_meta:
+            return text
+        return f"{text}, {1 - float(self.present.float().mean()):.1%} missing"
 
 
-def _shape(source: "FeatureSource", name: str, num_rows: int | None) -> tuple[int, int]:
+def mean_row(read: Callable[[Tensor], Tensor], num_rows: int, present: Tensor | None) -> Tensor:
+    """(F,) mean of up to 1024 rows that are there, spread evenly; NaN if none of them is."""
+    rows = torch.linspace(0, num_rows - 1, min(num_rows, _SAMPLED_ROWS), dtype=torch.float64)
+    rows = rows.round().long()
+    if present is not None and not present[rows].any():
+        rows = present.nonzero().flatten()[:_SAMPLED_ROWS]
+    values = read(rows).detach().cpu()
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    return values[values.isfinite().all(dim=-1)].mean(0)
+
+
+def checked_shape(source: "FeatureSource", name: str, num_rows: int | None) -> tuple[int, int]:
+    """(rows, width) of features, or an error."""
     if not isinstance(source, (Tensor, np.ndarray)):
         raise TypeError(f"{name} must be a tensor or an array; got {type(source).__qualname__}.")
     floating = (
@@ -113,42 +203,17 @@ def _tensor(source: "FeatureSource") -> Tensor:
     return torch.from_numpy(native if native.flags.writeable else native.copy())
 
 
-def _check_finite(values: Tensor, name: str) -> None:
+def missing_rows(values: Tensor, name: str) -> Tensor | None:
+    """(n,) which rows are NaN throughout; None if none is. Other rows must be finite."""
     finite = values.isfinite().all(dim=-1)
-    if not finite.all():
-        bad = (~finite).nonzero().flatten().tolist()
+    if finite.all():
+        return None
+    missing = values.isnan().all(dim=-1)
+    bad = (~(finite | missing)).nonzero().flatten().tolist()
+    if bad:
         raise ValueError(
             f"{name} must be finite; {len(bad)} of the rows read hold NaN or infinity, the first "
-            f"at position {bad[0]}. Fill them in, or leave those items out."
+            f"at position {bad[0]}. Fill them in, or leave those items out. (A row of NaN "
+            "throughout says that the item lacks this modality.)"
         )
-
-
-def live_rows(backbone: nn.Module, path: str, rows: Tensor) -> Tensor:
-    """Rows of the tensor at a dotted path of the backbone (of an ``nn.Embedding``, its weight)."""
-    value = _at(backbone, path)
-    return value(rows) if isinstance(value, FeatureTable) else value[rows]
-
-
-def live_shape(backbone: nn.Module, path: str) -> tuple[int, int]:
-    """The shape of what ``live_rows`` reads, checked."""
-    value = _at(backbone, path)
-    if isinstance(value, FeatureTable):
-        return value.num_rows, value.width
-    return _shape(value, f"The tensor at {path!r}", None)
-
-
-def _at(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
-    try:
-        value = attrgetter(path)(backbone)
-    except AttributeError as error:
-        raise ValueError(
-            f"Features given as a string are the dotted path of a tensor of the backbone; {path!r} "
-            f"is none: {error}."
-        ) from None
-    value = value.weight if isinstance(value, nn.Embedding) else value
-    if not isinstance(value, (Tensor, FeatureTable)):
-        raise TypeError(
-            f"The path {path!r} must lead to a (num_items, width) tensor, nn.Parameter or "
-            f"nn.Embedding of the backbone; got {type(value).__qualname__}."
-        )
-    return value
+    return missing

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,52 @@ def class_indices(values: Iterable[object]) -> EncodedLabels:
     if not known or any(not isinstance(v, Integral) for v in known):
         return encode_labels(values)
     return EncodedLabels(torch.tensor([-1 if _unknown(v) else int(v) for v in values]), ())  # type: ignore[call-overload]
+
+
+def balanced_class_weights(labels: "Tensor | np.ndarray", num_classes: int | None = None) -> Tensor:
+    r"""Weights by which rare classes count as much as common ones.
+
+    .. math:: w_c = n / (K n_c)
+
+    with n known labels in all, n_c of class c, and K classes that have an item (scikit-learn's
+    'balanced'). Their mean over the known labels is 1, so that the loss keeps its scale.
+
+    Args:
+        labels: (N,) class indices, -1 where unknown; or multi-hot (N, C).
+        num_classes: None for the largest label + 1, or C.
+
+    Returns:
+        (num_classes,) float32; 1 for classes without an item.
+
+    Raises:
+        ValueError: if no label is known, or one is not below ``num_classes``.
+
+    Example:
+        >>> from functools import partial
+        >>> import torch
+        >>> from sgfd import SGFDLoss, balanced_class_weights, cross_entropy
+        >>> weights = balanced_class_weights(torch.tensor([0, 0, 0, 1, -1]))
+        >>> weights
+        tensor([0.6667, 2.0000])
+        >>> weighted = partial(cross_entropy, class_weights=weights)
+        >>> loss = SGFDLoss(classification=weighted, fusion=weighted)
+    """
+    y = torch.as_tensor(labels).cpu()
+    if y.ndim not in (1, 2) or y.is_floating_point():
+        raise ValueError(
+            "labels must be (N,) class indices or (N, C) multi-hot, integers, -1 where unknown; "
+            f"got shape {tuple(y.shape)} of {y.dtype}."
+        )
+    if y.ndim == 2:
+        y = (y > 0).nonzero()[:, 1]
+        num_classes = labels.shape[1] if num_classes is None else num_classes
+    counts = torch.bincount(y[y >= 0], minlength=num_classes or 0)
+    if counts.sum() == 0:
+        raise ValueError("At least one label must be known to weight classes by; got none.")
+    if num_classes is not None and len(counts) != num_classes:
+        raise ValueError(f"labels must be below num_classes={num_classes}; got {len(counts) - 1}.")
+    weights = counts.sum() / ((counts > 0).sum() * counts)
+    return torch.where(counts > 0, weights, 1.0)
 
 
 def _unknown(value: object) -> bool:

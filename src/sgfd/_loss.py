@@ -1,7 +1,7 @@
 """The weighted sum of the distillation terms."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -11,12 +11,14 @@ from sgfd._terms import (
     FeatureDivergence,
     LabelLoss,
     ResponseDivergence,
+    any_present,
     classification_loss,
     cross_entropy,
     feature_loss,
     kl_divergence,
     response_loss,
     squared_distance,
+    times,
 )
 
 
@@ -67,11 +69,13 @@ class SGFDLoss(nn.Module):
             distillation terms, so that the student comes to the teacher and not the teacher to
             the student. The classifiers, which both share, still learn from the student's side.
             The release lets the gradient through.
-        classification: label loss per row, of each modality's logits. With ``ce_weight`` 0 the
-            extractors get no gradient, of which DistributedDataParallel has to be told
-            (``find_unused_parameters=True``).
-        fusion: label loss per row, of the fused logits.
-        response: divergence per row of logits at a temperature.
+        classification: label loss, one value per label, of each modality's logits. With
+            ``ce_weight`` 0 the extractors get no gradient, of which DistributedDataParallel has
+            to be told (``find_unused_parameters=True``).
+        fusion: label loss, one value per label, of the fused logits.
+        response: divergence per row of logits at a temperature. The defaults of these three are
+            for one label per item; for multi-hot labels there are ``binary_cross_entropy`` and
+            ``bernoulli_kl``, for a hierarchy the two of ``hierarchy()``.
         feature: distance per row of embeddings.
 
     Raises:
@@ -117,9 +121,10 @@ class SGFDLoss(nn.Module):
         learned: _Semantics,
         labels: Tensor,
         multiplicity: Tensor | None = None,
+        present: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """``terms(...).total``."""
-        return self.terms(taught, learned, labels, multiplicity).total
+        return self.terms(taught, learned, labels, multiplicity, present).total
 
     def terms(
         self,
@@ -127,67 +132,64 @@ class SGFDLoss(nn.Module):
         learned: _Semantics,
         labels: Tensor,
         multiplicity: Tensor | None = None,
+        present: Mapping[str, Tensor] | None = None,
     ) -> SGFDTerms:
         """The loss and its parts.
 
         Args:
             taught: of the teacher, for N items.
             learned: of the students, by the teacher's classifiers, for the same items.
-            labels: (N,) int64, -1 where unknown: those items take part in the two distillation
+            labels: int64, -1 where unknown: (N,), multi-hot (N, C), or one column per level of
+                a hierarchy (N, L). Items without a known one take part in the two distillation
                 terms only.
             multiplicity: (N,) positive counts, where each item stands for as many rows of a
                 batch; None for one each. The result equals that of the repeated rows.
+            present: ``{modality: (N,) bool}`` for modalities that some items lack. Such an item
+                takes no part in that modality's terms (what its rows hold must be finite, and is
+                not read otherwise), nor in fusion if it lacks them all.
 
         Raises:
             ValueError: if modalities or row counts differ, or a label is out of range (checked
                 where labels are on the CPU; a GPU reports it itself).
         """
-        _check(taught, learned, labels, multiplicity)
+        present = {} if present is None else present
+        _check(taught, learned, labels, multiplicity, present)
         modalities = list(taught.logits)
+        count = {m: times(present.get(m), multiplicity) for m in modalities}
 
         def target(x: Tensor) -> Tensor:
             return x.detach() if self.detach_teacher else x
 
-        def mean(losses: list[Tensor]) -> Tensor:
-            return torch.stack(losses).mean()
+        def mean(loss: Callable[[str], Tensor]) -> Tensor:
+            return torch.stack([loss(m) for m in modalities]).mean()
 
         classification = mean(
-            [
-                classification_loss(
-                    taught.logits[m], labels, multiplicity, divergence=self.classification
-                )
-                for m in modalities
-            ]
-        )
-        fusion = (
-            torch.zeros_like(classification)
-            if taught.fused_logits is None
-            else classification_loss(
-                taught.fused_logits, labels, multiplicity, divergence=self.fusion
+            lambda m: classification_loss(
+                taught.logits[m], labels, count[m], divergence=self.classification
             )
         )
+        fusion = torch.zeros_like(classification)
+        if taught.fused_logits is not None:
+            any_count = times(any_present(present, modalities), multiplicity)
+            fusion = classification_loss(
+                taught.fused_logits, labels, any_count, divergence=self.fusion
+            )
         response = mean(
-            [
-                response_loss(
-                    target(taught.logits[m]),
-                    learned.logits[m],
-                    multiplicity,
-                    temperature=self.temperature,
-                    divergence=self.response,
-                )
-                for m in modalities
-            ]
+            lambda m: response_loss(
+                target(taught.logits[m]),
+                learned.logits[m],
+                count[m],
+                temperature=self.temperature,
+                divergence=self.response,
+            )
         )
         feature = mean(
-            [
-                feature_loss(
-                    target(taught.embeddings[m]),
-                    learned.embeddings[m],
-                    multiplicity,
-                    divergence=self.feature,
-                )
-                for m in modalities
-            ]
+            lambda m: feature_loss(
+                target(taught.embeddings[m]),
+                learned.embeddings[m],
+                count[m],
+                divergence=self.feature,
+            )
         )
         # A part without weight is left out, so that its parameters get no gradient at all, not one
         # of zeros, by which an optimizer with momentum or decay would still move them.
@@ -207,7 +209,11 @@ class SGFDLoss(nn.Module):
 
 
 def _check(
-    taught: _Semantics, learned: _Semantics, labels: Tensor, multiplicity: Tensor | None
+    taught: _Semantics,
+    learned: _Semantics,
+    labels: Tensor,
+    multiplicity: Tensor | None,
+    present: Mapping[str, Tensor],
 ) -> None:
     if taught.logits.keys() != learned.logits.keys():
         raise ValueError(
@@ -215,22 +221,29 @@ def _check(
             f"{list(taught.logits)} and {list(learned.logits)}."
         )
     rows = {len(x) for said in (taught, learned) for x in said.logits.values()}
-    if labels.ndim != 1 or rows != {len(labels)}:
+    if labels.ndim not in (1, 2) or rows != {len(labels)}:
         raise ValueError(
-            "labels must be (N,) with one label per row of the teacher's and students' logits; "
-            f"got labels of shape {tuple(labels.shape)} and logits of {sorted(rows)} rows."
+            "labels must be (N,) or (N, L) with one label per row of the teacher's and students' "
+            f"logits, or several; got labels of shape {tuple(labels.shape)} and logits of "
+            f"{sorted(rows)} rows."
         )
     if labels.dtype != torch.int64:
         raise ValueError(f"labels must be int64, -1 where unknown; got {labels.dtype}.")
-    if multiplicity is not None and multiplicity.shape != labels.shape:
+    if multiplicity is not None and multiplicity.shape != labels.shape[:1]:
         raise ValueError(
-            f"multiplicity must have the labels' shape {tuple(labels.shape)}; "
+            f"multiplicity must have the labels' shape ({len(labels)},), one count per item; "
             f"got {tuple(multiplicity.shape)}."
         )
-    if not labels.is_cuda and not torch.compiler.is_compiling() and len(labels):
-        num_classes = next(iter(taught.logits.values())).shape[-1]
-        low, high = int(labels.min()), int(labels.max())
-        if low < -1 or high >= num_classes:
+    for m, there in present.items():
+        if m not in taught.logits or there.shape != labels.shape[:1] or there.dtype != torch.bool:
             raise ValueError(
-                f"labels must be in -1..{num_classes - 1} (-1 for unknown); got {low}..{high}."
+                f"present may have {list(taught.logits)}, each ({len(labels)},) bool; "
+                f"got {m!r}: {tuple(there.shape)} of {there.dtype}."
             )
+    if not labels.is_cuda and not torch.compiler.is_compiling() and labels.numel():
+        num_classes = next(iter(taught.logits.values())).shape[-1]
+        multi_hot = labels.shape[1:] == (num_classes,)
+        low, high = int(labels.min()), int(labels.max())
+        if low < -1 or high >= (2 if multi_hot else num_classes):
+            allowed = "0 or 1" if multi_hot else f"in -1..{num_classes - 1}"
+            raise ValueError(f"labels must be {allowed} (-1 for unknown); got {low}..{high}.")

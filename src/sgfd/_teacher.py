@@ -42,7 +42,8 @@ class SemanticTeacher(nn.Module):
             order in which fusion concatenates.
         out_features: width D of the embeddings, one for all or ``{modality: D_m}``; must be the
             students'.
-        num_classes: number C of labels, at least 2; classes without items are allowed.
+        num_classes: number C of classes, at least 2, those without items and those of all levels
+            of a hierarchy counted.
         hidden_features: ``{modality: hidden widths}``; None derives them by ``hidden_widths``.
             An empty sequence gives a single linear layer.
         ratio: for ``hidden_widths``.
@@ -106,11 +107,16 @@ class SemanticTeacher(nn.Module):
             self.fusion_transfer = nn.Linear(sum(outs.values()), width)
             self.fusion_classifier = nn.Linear(width, num_classes)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Semantics:
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
+    ) -> Semantics:
         """Embeddings and logits of items.
 
         Args:
             features: ``{modality: (N, F_m)}``, exactly the modalities of ``in_features``.
+            present: ``{modality: (N,) bool}`` for modalities that some items lack. Where False,
+                the row of features is not read (it may be NaN), and the embedding is zero, which
+                is what fusion is given.
 
         Returns:
             Semantics, with ``fused_logits`` where there is fusion.
@@ -119,7 +125,16 @@ class SemanticTeacher(nn.Module):
             ValueError: for missing or further modalities, or other widths.
         """
         self._check_widths("features", features, self.in_features)
-        embeddings = {m: self._extract(m, features[m]) for m in self.in_features}
+        present = {} if present is None else present
+        if not present.keys() <= features.keys():
+            raise ValueError(f"present may have {list(self.in_features)}; got {list(present)}.")
+        embeddings = {}
+        for m in self.in_features:
+            if m not in present:
+                embeddings[m] = self._extract(m, features[m])
+            else:
+                there = present[m].unsqueeze(-1)
+                embeddings[m] = _where(there, self._extract(m, _where(there, features[m])))
         said = self.judge(embeddings)
         if self.fusion_transfer is None:
             return said
@@ -184,6 +199,10 @@ class SemanticTeacher(nn.Module):
             f"inner_activation={describe(self.inner_activation)}, "
             f"activation={describe(self.activation)}, normalize={self.normalize}"
         )
+
+
+def _where(there: Tensor, x: Tensor) -> Tensor:
+    return torch.where(there, x, torch.zeros_like(x))
 
 
 def _check(

@@ -1,6 +1,6 @@
 """The terms of semantic-guided feature distillation, each a function of plain tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,21 @@ ResponseDivergence = Callable[[Tensor, Tensor, float], Tensor]
 FeatureDivergence = Callable[[Tensor, Tensor], Tensor]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    r"""Cross-entropy per row, :math:`\log\sum_c e^{z_c} - z_y`; 0 where the label is -1.
+def cross_entropy(logits: Tensor, labels: Tensor, *, class_weights: Tensor | None = None) -> Tensor:
+    r"""Cross-entropy per row, :math:`w_y (\log\sum_c e^{z_c} - z_y)`; 0 where the label is -1.
 
     Args:
         logits: (N, C).
         labels: (N,) int64 in -1..C-1.
+        class_weights: (C,) what an item of each class counts, against imbalance; None for 1. As
+            the mean over items is not divided by their weights (as torch's is), weights of mean
+            1 over the items, which ``balanced_class_weights`` gives, keep the term's scale.
 
     Returns:
         (N,).
+
+    Raises:
+        ValueError: for labels or class weights of another shape.
 
     Example:
         >>> import torch
@@ -29,7 +35,25 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]))
         tensor([1.3863, 0.0000])
     """
-    return F.cross_entropy(widen(logits), labels, ignore_index=-1, reduction="none")
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy takes one label per row of the logits {tuple(logits.shape)}; got "
+            f"labels of shape {tuple(labels.shape)}. For multi-hot labels there is "
+            "binary_cross_entropy, for several levels hierarchy()."
+        )
+    z = widen(logits)
+    weights = None if class_weights is None else per_class(class_weights, z)
+    return F.cross_entropy(z, labels, weights, ignore_index=-1, reduction="none")
+
+
+def per_class(class_weights: Tensor, logits: Tensor) -> Tensor:
+    """Class weights as the logits are, checked to be one per class."""
+    if class_weights.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"class_weights must be one per class ({logits.shape[-1]}); got shape "
+            f"{tuple(class_weights.shape)}."
+        )
+    return class_weights.to(logits)
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
@@ -89,12 +113,18 @@ def classification_loss(
 
     .. math:: \sum_{i: y_i \ge 0} n_i\, \ell(z_i, y_i) \Big/ \sum_{i: y_i \ge 0} n_i
 
+    Of several labels per item (multi-hot, or one per level of a hierarchy) each is averaged over
+    the items where it is known, and the averages are added up.
+
     Args:
         logits: (N, C), before any softmax.
-        labels: (N,) int64, -1 where unknown.
+        labels: (N,) or (N, L) int64, -1 where unknown.
         multiplicity: (N,) how often each item counts; None for once.
-        divergence: (logits, labels) -> (N,). For unknown labels it is given 0, and what it
-            returns there is left out.
+        divergence: (logits, labels) -> one value per label, of the labels' shape. For unknown
+            labels it is given 0, and what it returns there is left out.
+
+    Raises:
+        ValueError: if the divergence's values are of another shape.
 
     Example:
         >>> import torch
@@ -104,8 +134,15 @@ def classification_loss(
     """
     known = labels >= 0
     values = divergence(logits, labels.clamp(min=0))
+    if values.shape != labels.shape:
+        raise ValueError(
+            f"A label loss must give one value per label, {tuple(labels.shape)}; got "
+            f"{tuple(values.shape)}."
+        )
     values = torch.where(known, values, torch.zeros_like(values))
-    return _average(values, known if multiplicity is None else known * multiplicity)
+    if multiplicity is None:
+        return _average(values, known)
+    return _average(values, known * multiplicity.view(-1, *[1] * (labels.ndim - 1)))
 
 
 def response_loss(
@@ -163,9 +200,24 @@ def feature_loss(
     return _average(divergence(teacher, student), multiplicity)
 
 
+def times(present: Tensor | None, multiplicity: Tensor | None) -> Tensor | None:
+    """How often each item counts where some lack a modality; None for once each."""
+    if present is None or multiplicity is None:
+        return multiplicity if present is None else present
+    return present * multiplicity
+
+
+def any_present(present: Mapping[str, Tensor], modalities: Sequence[str]) -> Tensor | None:
+    """Which items have a modality at all; None for all."""
+    if any(m not in present for m in modalities):
+        return None
+    return torch.stack([present[m] for m in modalities]).any(0)
+
+
 def _average(values: Tensor, weights: Tensor | None) -> Tensor:
     values = widen(values)
     weights = torch.ones_like(values) if weights is None else weights.to(values.dtype)
-    total = weights.sum()
+    total = weights.sum(0)
     # Dividing by 1 where nothing counts gives the 0 that is meant, with a gradient of 0.
-    return (values * weights).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    means = (values * weights).sum(0) / torch.where(total > 0, total, torch.ones_like(total))
+    return means.sum()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 PATIENCE = 50
 _COMPARED_ROWS = 1000
 
-Rows = Callable[[str, Tensor], Tensor]
+ReadRows = Callable[[str, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class DistillationWarning(UserWarning):
@@ -65,11 +65,12 @@ class Watch:
         self.losses = 0
         self.start: list[Tensor] = []
 
-    def after_loss(self, rows: Rows, device: torch.device) -> None:
+    def after_loss(self, rows: ReadRows, device: torch.device) -> None:
         """To be called once per distillation loss with gradient.
 
         Args:
-            rows: (modality, item indices) -> raw features, as given to ``distill``.
+            rows: (modality, item indices) -> raw features, as given to ``distill``, and which of
+                them are there.
             device: of the indices.
         """
         if self.losses == 0:
@@ -89,7 +90,9 @@ class Watch:
                     # Once more: features that the recommender trains have moved by now.
                     student.wants_input = True
 
-    def _problem_with(self, m: str, value: Tensor, rows: Rows, device: torch.device) -> str | None:
+    def _problem_with(
+        self, m: str, value: Tensor, rows: ReadRows, device: torch.device
+    ) -> str | None:
         problem = ""
         if len(value) < self.num_items:
             return None  # a batch's rows, of items that only the recommender knows
@@ -99,11 +102,16 @@ class Watch:
                 "something else (users, say), which is not distilled. "
             )
         some = torch.arange(min(self.num_items, _COMPARED_ROWS), device=device)
-        given = rows(m, some).detach().to(value.dtype)
+        given, present = rows(m, some)
+        given = given.detach().to(value.dtype)
+        if present is not None:
+            # What a recommender holds for items that lack the modality is its own affair.
+            some, given = some[present], given[present]
+            if len(some) == 0:
+                return problem or None
         # With users beside them, items come first or last.
         difference = min(
-            float((value[at : at + len(some)] - given).abs().max())
-            for at in {0, len(value) - self.num_items}
+            float((value[some + at] - given).abs().max()) for at in {0, len(value) - self.num_items}
         )
         if difference > 1e-3 * float(given.abs().max()):  # more than half precision explains
             problem += (

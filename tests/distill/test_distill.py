@@ -54,7 +54,7 @@ def test_encode_takes_items_never_seen():
     for bad, text in (
         (new, r"Tensor of shape \(4, 10\)"),
         (np.ones((4, 6)), r"ndarray of shape \(4, 6\)"),
-        (torch.full((4, 6), torch.nan), r"Tensor of shape \(4, 6\)"),
+        (torch.full((4, 6), torch.inf), r"Tensor of shape \(4, 6\)"),
     ):
         with pytest.raises(ValueError, match=rf"must be a finite tensor of width 6; got {text}"):
             wrapped.encode({"text": bad})

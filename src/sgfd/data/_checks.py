@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sgfd.data._dataset import Dataset
 
 Labels: TypeAlias = npt.ArrayLike | Tensor | Sequence[str | None]
-"""(num_items,) integers with -1 for unknown, or strings with None for unknown."""
+"""(num_items,) integers with -1 for unknown, or strings with None for unknown; or multi-hot,
+(num_items, C) of 0 and 1 with rows of -1 for unknown."""
 
 
 def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
@@ -40,10 +41,19 @@ def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.floa
             array = np.ascontiguousarray(array, dtype=np.float32)
         finite = np.isfinite(array)
         if not finite.all():
+            missing = np.isnan(array).all(axis=1)
+            if missing.all():
+                raise ValueError(
+                    f"features[{name!r}] must be there for some item; all its rows are NaN. "
+                    "Leave it out."
+                )
+            finite[missing] = True
+        if not finite.all():
             row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
             raise ValueError(
                 f"features[{name!r}] must be finite in float32; got {int((~finite).sum()):,} NaN "
-                f"or infinite values, the first in row {row}, column {column}. Fill or drop them."
+                f"or infinite values, the first in row {row}, column {column}. Fill or drop them; "
+                "or make the whole row NaN where an item lacks the modality."
             )
         checked[name] = array
     rows = {name: array.shape[0] for name, array in checked.items()}
@@ -56,12 +66,14 @@ def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.floa
 def check_labels(
     labels: Any, label_names: Sequence[str] | None, num_items: int
 ) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """Checks or encodes labels; returns (num_items,) int64 with -1 for unknown, and names."""
+    """Checks or encodes labels; returns int64 as ``Dataset.labels`` has them, and names."""
     if labels is None:
         if label_names is not None:
             raise ValueError("label_names need labels; got labels=None.")
         return None, ()
     array = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if array.ndim == 2 and len(array) == num_items and array.shape[1] > 1:
+        return _check_multi_hot(array, label_names)
     if array.shape != (num_items,):
         raise ValueError(f"labels must have one entry per item ({num_items}); got {array.shape}.")
     if array.dtype.kind in "OU":
@@ -96,6 +108,21 @@ def check_labels(
     return array, tuple(label_names)
 
 
+def _check_multi_hot(
+    array: npt.NDArray[Any], label_names: Sequence[str] | None
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if array.dtype.kind not in "biuf" or not np.isin(array, (0, 1, -1)).all():
+        raise ValueError(
+            "multi-hot labels (num_items, C) must be 1 where an item has a class, 0 where not and "
+            f"-1 where unknown; got dtype {array.dtype} and other values."
+        )
+    num_classes = array.shape[1]
+    names = tuple(map(str, range(num_classes))) if label_names is None else tuple(label_names)
+    if len(names) != num_classes:
+        raise ValueError(f"label_names must name all {num_classes} classes; got {len(names)}.")
+    return array.astype(np.int64), names
+
+
 def check_ids(
     user_ids: Sequence[Hashable] | None,
     item_ids: Sequence[Hashable] | None,
@@ -127,7 +154,7 @@ def check_shapes(dataset: "Dataset") -> None:
                 f"features[{name!r}] must have one row per item ({shape[1]}); "
                 f"got {array.shape[0]} rows."
             )
-    if dataset.labels is not None and dataset.labels.shape != (shape[1],):
+    if dataset.labels is not None and dataset.labels.shape[0] != shape[1]:
         raise ValueError(
             f"labels must have one entry per item ({shape[1]}); got {dataset.labels.shape}."
         )

@@ -31,8 +31,8 @@ class Dataset:
         train: (num_users, num_items) CSR of ones, float32, what is learned from.
         valid: likewise, what epochs and settings are chosen on.
         test: likewise, what is reported. The three share no pair.
-        features: per modality, (num_items, F) float32.
-        labels: (num_items,) int64, -1 where unknown; None if there are none at all.
+        features: per modality, (num_items, F) float32; rows of NaN where an item lacks it.
+        labels: int64, (num_items,) or multi-hot (num_items, C), -1 where unknown; or None.
         label_names: the name of label 0, 1, ...; empty without labels.
         user_ids, item_ids: the id of each index, where ids were mapped, otherwise None.
         name: a name for tables.
@@ -168,12 +168,12 @@ class Dataset:
                 num_items) whose nonzero entries are the pairs.
             test: likewise. It may be empty.
             valid: likewise, or None.
-            features: per modality, (num_items, F) of any floating dtype, finite. Their rows say
-                how many items there are. float32 arrays are shared, not copied.
-            labels: (num_items,) integers with -1 for unknown, or strings with None for unknown.
-            label_names: the names of integer labels; None names them "0", "1", ...
-            user_ids: the id of each user, kept; None where ids are the indices, and the users as
-                many as all parts name.
+            features: per modality, (num_items, F) of any floating dtype, finite but for rows of
+                NaN where an item lacks it. float32 arrays are shared, not copied.
+            labels: (num_items,) integers, -1 where unknown, or strings, None where unknown; or
+                multi-hot, (num_items, C) of 0 and 1, rows of -1 where unknown.
+            label_names: the names of integer or multi-hot labels; None: "0", "1", ...
+            user_ids: the id of each user; None for the indices, as many as all parts name.
             item_ids: likewise, for items.
             valid_fraction: the share to carve, 0 <= valid_fraction < 1; 0 carves nothing.
             seed: seed of the carve.

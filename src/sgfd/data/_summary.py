@@ -1,5 +1,6 @@
 """A dataset in words."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,16 +29,41 @@ def coverage_notes(train: csr_array, valid: csr_array, test: csr_array) -> list[
     return notes
 
 
+def feature_notes(features: Mapping[str, npt.NDArray[np.float32]]) -> list[str]:
+    """Counts the items that lack a modality."""
+    return [
+        f"features: {missing.sum():,} of {missing.size:,} items lack {name}"
+        for name, array in features.items()
+        if (missing := _missing(array)).any()
+    ]
+
+
 def label_notes(labels: npt.NDArray[np.int64] | None, num_classes: int) -> list[str]:
     """Counts items without a label and classes without an item."""
     if labels is None:
         return []
     notes = []
-    if unknown := int((labels < 0).sum()):
-        notes.append(f"labels: {unknown:,} of {labels.size:,} items have none")
-    if empty := num_classes - np.unique(labels[labels >= 0]).size:
+    known = _known(labels)
+    if unknown := known.size - int(known.sum()):
+        notes.append(f"labels: {unknown:,} of {known.size:,} items have none")
+    if empty := num_classes - np.count_nonzero(_class_counts(labels, num_classes)):
         notes.append(f"labels: {empty:,} of {num_classes:,} classes have no item")
     return notes
+
+
+def _missing(array: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    return np.isnan(array[:, 0])  # a row is NaN throughout or nowhere
+
+
+def _known(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which items have a label, or of multi-hot labels one that is not unknown."""
+    return labels >= 0 if labels.ndim == 1 else np.asarray((labels >= 0).any(axis=1))
+
+
+def _class_counts(labels: npt.NDArray[np.int64], num_classes: int) -> npt.NDArray[np.int64]:
+    if labels.ndim == 2:
+        return np.asarray((labels > 0).sum(axis=0))
+    return np.bincount(labels[labels >= 0], minlength=num_classes)
 
 
 def describe(dataset: "Dataset") -> str:
@@ -61,20 +87,29 @@ def summarize(dataset: "Dataset") -> str:
             f"  {name:<9}{part.nnz:>10,} pairs of {users:,} users, "
             f"density {part.nnz / (num_users * num_items):.3%}"
         )
-    widths = ", ".join(f"{name} {width}" for name, width in dataset.widths.items())
-    lines.append(f"  features  {widths}")
-    if dataset.labels is None:
-        lines.append("  labels    none")
-    else:
-        known = dataset.labels[dataset.labels >= 0]
-        lines.append(
-            f"  labels    {dataset.num_classes:,} classes, "
-            f"{1 - known.size / num_items:.1%} of items unlabeled"
-        )
-        if known.size:
-            counts = np.bincount(known)
-            largest = int(counts.argmax())
-            share = counts[largest] / known.size
-            lines[-1] += f", the largest {dataset.label_names[largest]!r} ({share:.1%})"
+    widths = [
+        f"{name} {array.shape[1]}"
+        + (f" ({missing.mean():.1%} missing)" if (missing := _missing(array)).any() else "")
+        for name, array in dataset.features.items()
+    ]
+    lines.append(f"  features  {', '.join(widths)}")
+    lines.append(f"  labels    {_labels(dataset)}")
     lines += [f"  - {note}" for note in dataset.notes]
     return "\n".join(lines)
+
+
+def _labels(dataset: "Dataset") -> str:
+    labels = dataset.labels
+    if labels is None:
+        return "none"
+    known = _known(labels)
+    text = f"{dataset.num_classes:,} classes, "
+    if labels.ndim == 2:
+        text += f"{(labels[known] > 0).sum(axis=1).mean():.1f} per item, " if known.any() else ""
+    text += f"{1 - known.mean():.1%} of items unlabeled"
+    if known.any():
+        counts = _class_counts(labels, dataset.num_classes)
+        largest = int(counts.argmax())
+        share = counts[largest] / known.sum()
+        text += f", the largest {dataset.label_names[largest]!r} ({share:.1%})"
+    return text

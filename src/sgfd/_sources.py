@@ -1,0 +1,116 @@
+"""Where raw features come from: a table, or the recommender itself by a dotted path."""
+
+from collections.abc import Mapping
+from operator import attrgetter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgfd._features import FeatureSource, FeatureTable, Rows, checked_shape, mean_row, missing_rows
+
+
+def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
+    """What is at a dotted path of the backbone: a tensor (an embedding's weight) or a table."""
+    try:
+        value = attrgetter(path)(backbone)
+    except AttributeError as error:
+        raise ValueError(
+            f"Features given as a string are the dotted path of a tensor of the backbone; {path!r} "
+            f"is none: {error}."
+        ) from None
+    value = value.weight if isinstance(value, nn.Embedding) else value
+    if not isinstance(value, (Tensor, FeatureTable)):
+        raise TypeError(
+            f"The path {path!r} must lead to a (num_items, width) tensor, nn.Parameter or "
+            f"nn.Embedding of the backbone; got {type(value).__qualname__}."
+        )
+    return value
+
+
+def live_shape(backbone: nn.Module, path: str) -> tuple[int, int]:
+    """Its shape, checked."""
+    value = live(backbone, path)
+    if isinstance(value, FeatureTable):
+        return value.num_rows, value.width
+    name = f"The tensor at {path!r}"
+    shape = checked_shape(value, name, None)
+    if missing_rows(value, name) is not None:
+        raise ValueError(
+            f"{name} has rows of NaN, which the recommender would read: fill them there, and say "
+            "with missing= which they are."
+        )
+    return shape
+
+
+def as_source(
+    backbone: nn.Module, modality: str, source: "FeatureSource | str", num_items: int
+) -> FeatureTable | str:
+    """A source of features as ``distill`` is given it, checked: a path, or a table."""
+    name = f"features[{modality!r}]"
+    if isinstance(source, str):
+        rows, _ = live_shape(backbone, source)
+        if rows != num_items:
+            raise ValueError(
+                f"{name} = {source!r} must have one row per label ({num_items}); got {rows} rows."
+            )
+        return source
+    table = FeatureTable(source, name=name, num_rows=num_items)
+    for module in backbone.modules():
+        # One of ours that was given the same features: two tables would be two copies on a GPU.
+        if isinstance(module, FeatureTable) and module.same_as(table):
+            return module
+    return table
+
+
+def width_of(backbone: nn.Module, source: FeatureTable | str) -> int:
+    """How wide the features are."""
+    return source.width if isinstance(source, FeatureTable) else live_shape(backbone, source)[1]
+
+
+def missing_masks(
+    missing: "Mapping[str, Tensor | np.ndarray] | None", modalities: list[str], num_items: int
+) -> Tensor | None:
+    """(modalities, num_items), True where missing; None without any."""
+    if not missing:
+        return None
+    if unknown := missing.keys() - set(modalities):
+        raise ValueError(
+            f"missing names modalities without features: {sorted(unknown)}. The features' "
+            f"modalities are {modalities}."
+        )
+    masks = torch.zeros(len(modalities), num_items, dtype=torch.bool)
+    for m, given in missing.items():
+        mask = torch.as_tensor(given)
+        if mask.shape != (num_items,) or mask.dtype != torch.bool or mask.all():
+            raise ValueError(
+                f"missing[{m!r}] must be ({num_items},) bool, True where the item lacks the "
+                f"modality, and not for all; got {tuple(mask.shape)} of {mask.dtype}, "
+                f"{int((mask != 0).sum())} True."
+            )
+        masks[modalities.index(m)] = mask
+    return masks
+
+
+def read_rows(source: "Tensor | FeatureTable", rows: Tensor) -> Rows:
+    """Some items' features, and which of them are there."""
+    return source.read(rows) if isinstance(source, FeatureTable) else Rows(source[rows], None)
+
+
+def new_rows(source: "Tensor | FeatureTable", name: str, x: Tensor, width: int) -> Tensor:
+    """Features of items never seen, checked, rows of NaN filled as they are in training."""
+    is_rows = isinstance(x, Tensor) and x.shape[-1:] == (width,)
+    gaps = x.isnan().all(dim=-1, keepdim=True) if is_rows else x
+    if not is_rows or not (x.isfinite() | gaps).all():
+        raise ValueError(
+            f"{name} must be a finite tensor of width {width}; got {type(x).__qualname__} of shape "
+            f"{tuple(getattr(x, 'shape', ()))}. (A row of NaN throughout says that the item lacks "
+            "this modality.)"
+        )
+    if not gaps.any():
+        return x
+    if isinstance(source, FeatureTable):
+        fill = source.fill()
+    else:
+        fill = mean_row(lambda rows: source[rows], len(source), None)
+    return torch.where(gaps, fill.to(x), x)
