@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgfd._functional import Distinct, distinct
+
 
 def item_indices(items: Any) -> Tensor:
     """Checks the item indices of a batch, and takes them off any graph."""
@@ -18,6 +20,17 @@ def item_indices(items: Any) -> Tensor:
             f"items must be a tensor of at least one int64 (or int32) item index; got {got}."
         )
     return items.detach()
+
+
+def distinct_items(items: Any, num_items: int, device: torch.device) -> Distinct:
+    """The distinct items of a batch, in range, and how often each came."""
+    found = distinct(item_indices(items).to(device, torch.int64))
+    if found.values[0] < 0 or found.values[-1] >= num_items:
+        raise ValueError(
+            f"items must be in 0..{num_items - 1}; got {int(found.values[0])}.."
+            f"{int(found.values[-1])}. If items are numbered after users, subtract the users."
+        )
+    return found
 
 
 def add_to_loss(loss: Any, extra: Tensor) -> Any:

@@ -6,10 +6,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sgfd._adapt import add_to_loss, item_indices
+from sgfd._adapt import add_to_loss, distinct_items, item_indices
 from sgfd._features import FeatureTable, Rows
-from sgfd._functional import distinct
 from sgfd._loss import SGFDLoss, SGFDTerms
+from sgfd._reuse import Reuse
 from sgfd._sources import live, new_rows, read_rows
 from sgfd._student import FeatureStudent
 from sgfd._teacher import SemanticTeacher
@@ -62,8 +62,9 @@ class Distilled(nn.Module):
         self._items, self._loss_method = items, loss_method
         students = {m: _student(backbone, path) for m, path in projections.items()}
         self._watch = Watch(teacher, students, self.student_paths, len(labels))
-        self._hooks: list[Any] = []
+        self._reuse, self._hooks = Reuse(), list[Any]()
         for m, watch in self._watch.students.items():
+            self._hooks.append(students[m].register_forward_hook(self._reuse.after))
             self._hooks.append(students[m].register_forward_pre_hook(watch.before))
             self._hooks.append(students[m].register_forward_hook(watch.after))
         self.backbone = backbone
@@ -97,8 +98,9 @@ class Distilled(nn.Module):
         items = item_indices(self._items(*args, **kwargs)).clone()
         backbone = self.backbone
         own = backbone if self._loss_method == "forward" else getattr(backbone, self._loss_method)
-        loss = own(*args, **kwargs)
-        terms = self.distillation_terms(items)
+        with self._reuse:
+            loss = own(*args, **kwargs)
+            terms = self.distillation_terms(items)
         return add_to_loss(loss, terms.total), terms
 
     def distillation_loss(self, items: Tensor) -> Tensor:
@@ -118,16 +120,14 @@ class Distilled(nn.Module):
         Raises:
             ValueError: if they are not item indices.
         """
-        rows, _, counts = distinct(item_indices(items).to(self._labels.device, torch.int64))
-        if rows[0] < 0 or rows[-1] >= len(self._labels):
-            raise ValueError(
-                f"items must be in 0..{len(self._labels) - 1}; got {int(rows[0])}.."
-                f"{int(rows[-1])}. If items are numbered after users, subtract the users."
-            )
+        n = len(self._labels)
+        rows, _, counts = distinct_items(items, n, self._labels.device)
         read = {m: self._rows(m, rows) for m in self.student_paths}
         features = {m: x for m, (x, _) in read.items()}
         present = {m: there for m, (_, there) in read.items() if there is not None}
-        learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
+        learned = self.teacher.judge(
+            {m: self._reuse.embed(self.student(m), x, rows, n) for m, x in features.items()}
+        )
         taught = self.teacher(features, present)
         labels = self._labels[rows].long()
         terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)

@@ -35,10 +35,14 @@ class StudentWatch:
         if self.wants_input and args:
             self.wants_input, self._input = False, args[0].detach()
 
-    def after(self, module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
+    def after(self, module: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """A forward hook."""
-        if not self.reached and _training(module) and output.requires_grad:
-            output.register_hook(self._mark)  # type: ignore[no-untyped-call]
+        if self.reached or not _training(module) or not output.requires_grad:
+            return None
+        # A view for the recommender alone: the distillation loss may read the output itself.
+        output = output.view_as(output)
+        output.register_hook(self._mark)  # type: ignore[no-untyped-call]
+        return output
 
     def take(self) -> Tensor | None:
         """The input, once: it may be as large as the catalog's features."""
