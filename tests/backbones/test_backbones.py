@@ -83,6 +83,22 @@ def test_a_reloaded_checkpoint_scores_the_same(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
+def test_a_scorer_computes_what_users_share_once(kind):
+    x = features("image", "text")
+    model = distill(kind(interactions(), x, dim=6), x, torch.arange(ITEMS) % 4).eval()
+    calls = []
+    model.projections["image"].register_forward_hook(lambda *_: calls.append(1))
+    scorer = model.scorer()
+    shared = len(calls)
+    for users in (torch.tensor([3, 0]), torch.arange(USERS)):
+        scores = scorer(users)
+        assert torch.equal(scores, model.scores(users))
+        assert not scores.requires_grad
+    assert shared == (0 if kind is BM3 else 1)
+    assert len(calls) == 3 * shared  # two more by scores
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
 def test_recommend_gives_the_best_unseen_items(kind):
     model, seen = kind(interactions(), features("image"), dim=6), interactions()
     users = torch.tensor([3, 0, 3])

@@ -1,7 +1,7 @@
 """What a reference backbone promises."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -29,8 +29,8 @@ class Recommendations(NamedTuple):
 class Recommender(nn.Module, ABC):
     """A recommender whose ``forward`` is its training loss.
 
-    Subclasses are leaves: they implement ``forward``, ``scores`` and ``items_of`` and override
-    nothing else. ``distill`` needs no more than that ``forward(batch)`` is the loss and
+    Subclasses are leaves: they implement ``forward``, ``scores`` and ``items_of``, and ``scorer``
+    where users share work. ``distill`` needs no more than that ``forward(batch)`` is the loss and
     ``items_of(batch)`` names the items it reads.
 
     Attributes:
@@ -55,6 +55,14 @@ class Recommender(nn.Module, ABC):
         Returns:
             (B, num_items) on the model's device, higher is better, without gradient.
         """
+
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """``scores``, with what is the same for all users computed once.
+
+        For ranking many users, batch by batch: ``evaluate(model.scorer(), ...)``. It answers for
+        the parameters as they are now; take another after training on.
+        """
+        return self.scores
 
     @abstractmethod
     def items_of(self, batch: Batch) -> Tensor:
@@ -128,3 +136,13 @@ def check_batch(batch: Batch, *, negatives: bool) -> None:
             f"This backbone needs negatives of shape ({len(users)}, n), n >= 1; got "
             f"{tuple(batch[2].shape)}. Sample with num_negatives >= 1."
         )
+
+
+def dot_scorer(users: Tensor, items: Tensor) -> Callable[[Tensor], Tensor]:
+    """Inner products of some users' representations with every item's."""
+
+    @torch.no_grad()
+    def scores(rows: Tensor) -> Tensor:
+        return users[rows.to(users.device)] @ items.T
+
+    return scores

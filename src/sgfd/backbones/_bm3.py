@@ -1,6 +1,6 @@
 """BM3: bootstrapped multimodal recommendation without negative samples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, check_batch, feature_tables
+from sgfd.backbones._base import Recommender, check_batch, dot_scorer, feature_tables
 from sgfd.graph import Bipartite, propagate
 
 
@@ -127,13 +127,14 @@ class BM3(Recommender):
         norms: Tensor = torch.linalg.norm(users) + torch.linalg.norm(items)
         return loss + self.reg_weight * norms / self.num_items
 
-    @torch.no_grad()
     def scores(self, users: Tensor) -> Tensor:
         """Scores of every item for some users, (B, num_items)."""
-        all_users, items = self.representations()
-        users = users.to(all_users.device)
-        scores: Tensor = self.predictor(all_users[users]) @ self.predictor(items).T
-        return scores
+        return self.scorer()(users)
+
+    @torch.no_grad()
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """``scores`` after one propagation for all users."""
+        return dot_scorer(*map(self.predictor, self.representations()))
 
     def items_of(self, batch: Batch) -> Tensor:
         """The positive items."""

@@ -12,7 +12,7 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import Activation, activate
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, check_batch, feature_tables
+from sgfd.backbones._base import Recommender, check_batch, dot_scorer, feature_tables
 from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, route, step
 from sgfd.graph import Bipartite, dropout_edges
 
@@ -177,11 +177,14 @@ class GRCN(Recommender):
         read += [preference(batch[0]) for preference in self.preferences.values()]
         return loss + self.reg_weight * torch.stack([x.square().mean() for x in read]).sum()
 
-    @torch.no_grad()
     def scores(self, users: Tensor) -> Tensor:
         """Scores of every item for some users, (B, num_items)."""
-        all_users, items = self.representations()
-        return all_users[users.to(all_users.device)] @ items.T
+        return self.scorer()(users)
+
+    @torch.no_grad()
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """``scores`` after one pass over the graph for all users."""
+        return dot_scorer(*self.representations())
 
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""

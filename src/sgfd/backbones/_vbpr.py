@@ -1,6 +1,6 @@
 """VBPR: matrix factorization with a second, feature-born set of item factors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -114,11 +114,20 @@ class VBPR(Recommender):
         ids = i[..., : self.item_embedding.embedding_dim]
         return loss + self.reg_weight * (u.square().sum(-1).mean() + ids.square().sum(-1).mean())
 
-    @torch.no_grad()
     def scores(self, users: Tensor) -> Tensor:
         """Scores of every item for some users, (B, num_items)."""
+        return self.scorer()(users)
+
+    @torch.no_grad()
+    def scorer(self) -> Callable[[Tensor], Tensor]:
+        """``scores`` after one projection of the catalog for all users."""
         factors, bias = self.item_factors()
-        return self.user_factors(users.to(factors.device)) @ factors.T + bias
+
+        @torch.no_grad()
+        def scores(users: Tensor) -> Tensor:
+            return self.user_factors(users.to(factors.device)) @ factors.T + bias
+
+        return scores
 
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""

@@ -5,6 +5,7 @@ Plain torch multiplies CSR by dense: on a CPU by the row-wise kernel of ``torch.
 cuSPARSE. Devices without CSR kernels get gathers, some edges at a time.
 """
 
+import warnings
 from functools import cache
 
 import torch
@@ -73,7 +74,11 @@ def has_csr(device_type: str) -> bool:
     one = torch.ones(1, 1, device=device_type)
     ptr, column = torch.tensor([0, 1], device=device_type), torch.tensor([0], device=device_type)
     try:
-        matrix = _csr(ptr, column, one[0], 1)
+        with warnings.catch_warnings():
+            # Said once per process, of the first CSR tensor: that these kernels are in beta. What
+            # is used of them is held by tests.
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            matrix = _csr(ptr, column, one[0], 1)
         torch.sparse.sampled_addmm(matrix, one, one, beta=0.0)
         torch.sparse.mm(matrix, one, "sum") if device_type == "cpu" else matrix @ one
     except (RuntimeError, NotImplementedError):  # what torch raises where a kernel is missing
