@@ -23,8 +23,6 @@ from sgfd._loss import SGFDLoss as SGFDLoss
 from sgfd._loss import SGFDTerms as SGFDTerms
 from sgfd._multilabel import bernoulli_kl as bernoulli_kl
 from sgfd._multilabel import binary_cross_entropy as binary_cross_entropy
-from sgfd._pretrain import TeacherHistory as TeacherHistory
-from sgfd._pretrain import pretrain_teacher as pretrain_teacher
 from sgfd._projections import ProjectionError as ProjectionError
 from sgfd._projections import find_projections as find_projections
 from sgfd._pseudo_labels import PseudoLabels as PseudoLabels
