@@ -1,5 +1,7 @@
 """Ranking metrics, all-ranking evaluation and paired significance tests."""
 
+from sgfd.evaluation._baselines import item_knn as item_knn
+from sgfd.evaluation._baselines import popularity as popularity
 from sgfd.evaluation._compare import Comparison as Comparison
 from sgfd.evaluation._compare import compare as compare
 from sgfd.evaluation._evaluate import Evaluation as Evaluation
