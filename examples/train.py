@@ -1,6 +1,6 @@
 """Train a backbone, plain and distilled, on a folder of your data, and compare them.
 
-    python examples/train.py --data DIR --backbone bm3|vbpr [--plain]
+    python examples/train.py --data DIR --backbone bm3|grcn|maml|vbpr [--plain]
 
 DIR is in the SGFD layout (train.csv, test.csv, Feature*_normal.npy, MetaData_normal.npy) or the
 MMRec layout (*.inter, *_feat.npy; give --labels). Writes checkpoints, logs, pictures and
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from sgfd import FeatureStudent, SGFDLoss, distill, paper_student
-from sgfd.backbones import BM3, VBPR, Recommender
+from sgfd.backbones import BM3, GRCN, MAML, VBPR, Recommender
 from sgfd.data import Dataset
-from sgfd.evaluation import compare, evaluate, table
+from sgfd.evaluation import compare, evaluate, item_knn, popularity, table
 from sgfd.plots import plot_curves, plot_feature_maps
 from sgfd.training import fit
 
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     add("--data", type=Path, required=True)
     add("--modalities", nargs="+", help="which features to read; all by default")
     add("--labels", type=Path, help="npy file of class indices, -1 where unknown")
-    add("--backbone", choices=["bm3", "vbpr"], required=True)
+    add("--backbone", choices=["bm3", "grcn", "maml", "vbpr"], required=True)
     add("--plain", action="store_true", help="the plain backbone only")
     add(
         "--student",
@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
 
 def build(args: argparse.Namespace, data: Dataset, arm: str) -> torch.nn.Module:
     """The recommender of one arm; all arms start from the same parameters."""
-    kind: type[Recommender] = {"bm3": BM3, "vbpr": VBPR}[args.backbone]
+    kind: type[Recommender] = {"bm3": BM3, "grcn": GRCN, "maml": MAML, "vbpr": VBPR}[args.backbone]
     backbone = kind(data.train, data.features, dim=args.dim, seed=args.seed)
     if arm == "plain":
         return backbone
@@ -98,18 +98,28 @@ def main() -> None:
             patience=args.patience,
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
-            num_negatives=0 if args.backbone == "bm3" else 1,
+            num_negatives={"bm3": 0, "maml": 4}.get(args.backbone, 1),
             seed=args.seed,
             directory=args.out / arm.replace(" ", "_"),
             resume=args.resume,
         )
         device = next(model.parameters()).device
-        results[arm] = evaluate(model.scores, data.test, seen=data.seen, device=device)
+        results[arm] = evaluate(model.scorer(), data.test, seen=data.seen, device=device)
         curves[arm] = [epoch.metrics["ndcg@20"] for epoch in run.history]
         print(f"best epoch {run.best_epoch + 1}, validation ndcg@20 {run.best_value:.4f}")
 
+    # They learn from the training part alone, as the models do.
+    yardsticks = {
+        name: evaluate(make(data.train), data.test, seen=data.seen)
+        for name, make in (("popularity", popularity), ("ItemKNN", item_knn))
+    }
     print("\nTest part, each model at its best validation epoch:")
-    print(table(results))
+    print(table(yardsticks | results))
+    for arm, result in results.items():
+        for name, yardstick in yardsticks.items():
+            ours, bar = (run.means()["ndcg@20"] for run in (result, yardstick))
+            if ours < bar:
+                print(f"Warning: {arm} is below {name} in NDCG@20 ({ours:.4f} against {bar:.4f}).")
     for arm in arms[:-1]:
         print(f"{arms[-1]} against {arm}:")
         for metric in ("recall@20", "ndcg@20"):
@@ -123,7 +133,7 @@ def main() -> None:
         },
         "data": data.summary().splitlines(),
         "validation ndcg@20": {arm: max(curve) for arm, curve in curves.items()},
-        "test": {arm: result.means() for arm, result in results.items()},
+        "test": {arm: result.means() for arm, result in (yardsticks | results).items()},
     }
     (args.out / "results.json").write_text(json.dumps(summary, indent=2) + "\n")
     plot_curves(curves).figure.savefig(args.out / "curves.png", dpi=130)

@@ -41,6 +41,16 @@ LAYERS = {
     "backbones": {"_batch", "_features", "_functional", "_seed", "graph"},
     "evaluation": {"data"},
     "plots": {"evaluation"},
+    "release": {
+        "_chain",
+        "_functional",
+        "_loss",
+        "_seed",
+        "_student",
+        "_teacher",
+        "data",
+        "evaluation",
+    },
 }
 
 

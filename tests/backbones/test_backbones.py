@@ -8,10 +8,10 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from sgfd import FeatureStudent, distill
-from sgfd.backbones import BM3, GRCN, VBPR, Batch
+from sgfd.backbones import BM3, GRCN, MAML, VBPR, Batch
 
 USERS, ITEMS = 17, 23
-BACKBONES = [BM3, GRCN, VBPR]
+BACKBONES = [BM3, GRCN, MAML, VBPR]
 
 
 def interactions():
@@ -52,7 +52,7 @@ def test_any_number_of_modalities_plain_and_distilled(kind, names):
     assert all(p.grad is not None for p in wrapped.teacher.parameters())
 
 
-@pytest.mark.parametrize("kind", [BM3, VBPR])
+@pytest.mark.parametrize("kind", [BM3, MAML, VBPR])
 def test_only_the_batchs_distinct_items_are_projected(kind):
     model = kind(interactions(), features("image"), dim=6)
     seen = []

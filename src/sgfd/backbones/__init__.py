@@ -8,4 +8,10 @@ from sgfd.backbones._grcn import GRCN as GRCN
 from sgfd.backbones._grcn_steps import concat_fusion as concat_fusion
 from sgfd.backbones._grcn_steps import id_fusion as id_fusion
 from sgfd.backbones._grcn_steps import mean_fusion as mean_fusion
+from sgfd.backbones._maml import MAML as MAML
+from sgfd.backbones._maml_attention import MetricAttention as MetricAttention
+from sgfd.backbones._maml_terms import clip_rows as clip_rows
+from sgfd.backbones._maml_terms import covariance_penalty as covariance_penalty
+from sgfd.backbones._maml_terms import rank_weighted_hinge as rank_weighted_hinge
+from sgfd.backbones._maml_terms import weighted_distance as weighted_distance
 from sgfd.backbones._vbpr import VBPR as VBPR

@@ -1,22 +1,4 @@
-r"""The settings of the authors' released code, each reachable on its own and all as one preset.
-
-The release departs from the paper, and from itself, in ways that ``docs/two_truths.md`` lists.
-Here are the parts that compute what it computes, for reproducing its numbers:
-
-=============================  ===============================================================
-in the release                 here
-=============================  ===============================================================
-nothing between the layers     ``SemanticTeacher(inner_activation=None)``
-no hidden layer where none     ``hidden_features=`` with ``hidden_widths(..., minimum=0)``
-fits between the widths
-cross-entropy of softmax       ``SGFDLoss(classification=cross_entropy_of_probabilities)``
-outputs
-mean absolute difference of    ``SGFDLoss(response=mean_absolute_difference)``
-softened predictions
-mean squared error             ``SGFDLoss(feature=mean_squared_error)``
-gradient into the teacher      ``SGFDLoss(detach_teacher=False)``
-=============================  ===============================================================
-"""
+"""The release's teacher, student and loss."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,24 +10,10 @@ from torch import Tensor, nn
 from sgfd._chain import hidden_widths
 from sgfd._functional import Activation, widen
 from sgfd._loss import SGFDLoss
+from sgfd._seed import seeded
 from sgfd._student import FeatureStudent
 from sgfd._teacher import SemanticTeacher
-
-
-class Weights(NamedTuple):
-    """The loss weights that the release's README gives for one backbone and dataset."""
-
-    ce_weight: float
-    kd_weight: float
-    temperature: float
-
-
-BM3_OFFICE = Weights(0.1, 0.01, 50.0)
-BM3_CLOTHING = Weights(0.01, 0.1, 100.0)
-BM3_TOYS = Weights(0.1, 0.01, 5.0)
-GRCN_OFFICE = Weights(1.0, 1.0, 100.0)
-GRCN_CLOTHING = Weights(0.01, 0.01, 100.0)
-GRCN_TOYS = Weights(0.1, 1.0, 10.0)
+from sgfd.release._recipes import BM3_OFFICE, Weights
 
 
 def cross_entropy_of_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
@@ -109,8 +77,13 @@ def settings(
     out_features: int = 128,
     weights: Weights = BM3_OFFICE,
     activation: Activation | None = F.leaky_relu,
+    normalize: bool = True,
+    seed: int = 0,
 ) -> Settings:
-    """The release's teacher, student and loss for its PyTorch backbones (BM3, GRCN).
+    """The release's teacher, student and loss, as its PyTorch backbones (BM3, GRCN) have them.
+
+    Its MAML has LeakyReLU of slope 0.2 and no unit rows. It computes other terms besides, but they
+    reach neither of the two embedding tables, which are all that its MAML trains.
 
     Args:
         in_features: ``{modality: F_m}`` in the release's order of fusion: text first for BM3,
@@ -119,6 +92,8 @@ def settings(
         out_features: width of the embeddings, the backbone's ``dim``.
         weights: of the loss; the constants of this module are the published ones.
         activation: after teacher and student. LeakyReLU for BM3; GRCN's default has None.
+        normalize: whether both have unit rows.
+        seed: of the teacher's initial parameters; torch's generator is left as it was.
 
     Returns:
         The three arguments of ``distill`` that differ from its defaults.
@@ -139,16 +114,22 @@ def settings(
         ... )
     """
     hidden = {m: hidden_widths(f, out_features, minimum=0) for m, f in in_features.items()}
-    teacher = SemanticTeacher(
-        in_features,
-        out_features,
-        num_classes,
-        hidden_features=hidden,
-        inner_activation=None,
-        activation=activation,
-    )
+    with seeded(seed, stream=1):
+        teacher = SemanticTeacher(
+            in_features,
+            out_features,
+            num_classes,
+            hidden_features=hidden,
+            inner_activation=None,
+            activation=activation,
+            normalize=normalize,
+        )
     student = partial(
-        FeatureStudent.adopt, activation=activation, normalize=True, embed_activation=activation
+        FeatureStudent.adopt,
+        activation=activation,
+        normalize=normalize,
+        embed_activation=activation,
+        embed_normalize=normalize,
     )
     loss = SGFDLoss(
         ce_weight=weights.ce_weight,
