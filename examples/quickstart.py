@@ -26,7 +26,7 @@ SETTINGS = {"max_epochs": 60, "batch_size": 1024, "learning_rate": 3e-3, "patien
 def train(model: torch.nn.Module, data: Dataset, seed: int) -> tuple[FitResult, Evaluation]:
     """Fit on train, keep the best validation epoch, rank the test part once."""
     run = fit(model, data, seed=seed, **SETTINGS)
-    return run, evaluate(model.scores, data.test, seen=data.seen)
+    return run, evaluate(model.scorer(), data.test, seen=data.seen)
 
 
 def main() -> None:

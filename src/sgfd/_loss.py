@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sgfd._said import Said, check_terms
 from sgfd._terms import (
     FeatureDivergence,
     LabelLoss,
@@ -40,17 +41,6 @@ class SGFDTerms(NamedTuple):
     feature: Tensor
 
 
-class _Semantics(Protocol):
-    """What the loss reads of a ``Semantics``."""
-
-    @property
-    def embeddings(self) -> Mapping[str, Tensor]: ...
-    @property
-    def logits(self) -> Mapping[str, Tensor]: ...
-    @property
-    def fused_logits(self) -> Tensor | None: ...
-
-
 class SGFDLoss(nn.Module):
     r"""The distillation loss, added to a recommender's own.
 
@@ -63,7 +53,8 @@ class SGFDLoss(nn.Module):
     Args:
         ce_weight: weight of the two label losses, at least 0.
         kd_weight: weight of the two distillation losses, at least 0. 0.1 and 0.01 are where a
-            small probe on real data worked; they are to be tuned like any loss weight.
+            small probe on real data worked; they are to be tuned like any loss weight. Both may be
+            set between steps; ``sgfd.training.fit`` takes a schedule.
         temperature: of response distillation, above 0.
         detach_teacher: whether the teacher's embeddings and predictions are constants in the two
             distillation terms, so that the student comes to the teacher and not the teacher to
@@ -105,9 +96,6 @@ class SGFDLoss(nn.Module):
         feature: FeatureDivergence = squared_distance,
     ) -> None:
         super().__init__()
-        for name, weight in (("ce_weight", ce_weight), ("kd_weight", kd_weight)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite; got {weight}.")
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be above 0 and finite; got {temperature}.")
         self.ce_weight, self.kd_weight, self.temperature = ce_weight, kd_weight, temperature
@@ -117,8 +105,8 @@ class SGFDLoss(nn.Module):
 
     def forward(
         self,
-        taught: _Semantics,
-        learned: _Semantics,
+        taught: Said,
+        learned: Said,
         labels: Tensor,
         multiplicity: Tensor | None = None,
         present: Mapping[str, Tensor] | None = None,
@@ -128,8 +116,8 @@ class SGFDLoss(nn.Module):
 
     def terms(
         self,
-        taught: _Semantics,
-        learned: _Semantics,
+        taught: Said,
+        learned: Said,
         labels: Tensor,
         multiplicity: Tensor | None = None,
         present: Mapping[str, Tensor] | None = None,
@@ -153,7 +141,7 @@ class SGFDLoss(nn.Module):
                 where labels are on the CPU; a GPU reports it itself).
         """
         present = {} if present is None else present
-        _check(taught, learned, labels, multiplicity, present)
+        check_terms(taught, learned, labels, multiplicity, present)
         modalities = list(taught.logits)
         count = {m: times(present.get(m), multiplicity) for m in modalities}
 
@@ -200,50 +188,15 @@ class SGFDLoss(nn.Module):
             total = total + self.kd_weight * (response + feature)
         return SGFDTerms(total, classification, fusion, response, feature)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Checks the two weights whenever they are set, as a schedule may do."""
+        if name in ("ce_weight", "kd_weight") and not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be at least 0 and finite; got {value}.")
+        super().__setattr__(name, value)
+
     def extra_repr(self) -> str:
         """The weights."""
         return (
             f"ce_weight={self.ce_weight}, kd_weight={self.kd_weight}, "
             f"temperature={self.temperature}, detach_teacher={self.detach_teacher}"
         )
-
-
-def _check(
-    taught: _Semantics,
-    learned: _Semantics,
-    labels: Tensor,
-    multiplicity: Tensor | None,
-    present: Mapping[str, Tensor],
-) -> None:
-    if taught.logits.keys() != learned.logits.keys():
-        raise ValueError(
-            "Teacher and students must have the same modalities; got "
-            f"{list(taught.logits)} and {list(learned.logits)}."
-        )
-    rows = {len(x) for said in (taught, learned) for x in said.logits.values()}
-    if labels.ndim not in (1, 2) or rows != {len(labels)}:
-        raise ValueError(
-            "labels must be (N,) or (N, L) with one label per row of the teacher's and students' "
-            f"logits, or several; got labels of shape {tuple(labels.shape)} and logits of "
-            f"{sorted(rows)} rows."
-        )
-    if labels.dtype != torch.int64:
-        raise ValueError(f"labels must be int64, -1 where unknown; got {labels.dtype}.")
-    if multiplicity is not None and multiplicity.shape != labels.shape[:1]:
-        raise ValueError(
-            f"multiplicity must have the labels' shape ({len(labels)},), one count per item; "
-            f"got {tuple(multiplicity.shape)}."
-        )
-    for m, there in present.items():
-        if m not in taught.logits or there.shape != labels.shape[:1] or there.dtype != torch.bool:
-            raise ValueError(
-                f"present may have {list(taught.logits)}, each ({len(labels)},) bool; "
-                f"got {m!r}: {tuple(there.shape)} of {there.dtype}."
-            )
-    if not labels.is_cuda and not torch.compiler.is_compiling() and labels.numel():
-        num_classes = next(iter(taught.logits.values())).shape[-1]
-        multi_hot = labels.shape[1:] == (num_classes,)
-        low, high = int(labels.min()), int(labels.max())
-        if low < -1 or high >= (2 if multi_hot else num_classes):
-            allowed = "0 or 1" if multi_hot else f"in -1..{num_classes - 1}"
-            raise ValueError(f"labels must be {allowed} (-1 for unknown); got {low}..{high}.")

@@ -231,3 +231,12 @@ def test_bad_labels_are_named():
     only = teacher.judge(learned.embeddings)._replace(logits={"a": learned.logits["a"]})
     with pytest.raises(ValueError, match=r"the same modalities; got \['a', 'b'\] and \['a'\]"):
         loss.terms(taught, only, labels)
+
+
+def test_weights_may_be_set_later_and_are_checked_then_too():
+    loss = SGFDLoss()
+    loss.kd_weight = 0.5
+    assert loss.kd_weight == 0.5
+    for name in ("ce_weight", "kd_weight"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0 and finite; got -1"):
+            setattr(loss, name, -1)

@@ -54,7 +54,8 @@ def evaluate(
 
     Args:
         scores: users (B,) int64 to scores (B, num_items), higher is better; usually
-            ``model.scores``. Called without gradient, and its result is never changed. Minus
+            ``model.scorer()`` of ours, which computes once what users share, or ``model.scores``
+            of others. Called without gradient, and its result is never changed. Minus
             infinity means "never recommend": such an item is no hit. Put a model with dropout
             into eval mode first.
         target: (num_users, num_items) SciPy sparse, non-zero where the item is relevant:

@@ -22,3 +22,7 @@ from sgfd.training._history import EpochRecord as EpochRecord
 from sgfd.training._history import History as History
 from sgfd.training._module import RecommenderModule as RecommenderModule
 from sgfd.training._resume import ExactResume as ExactResume
+from sgfd.training._schedule import Schedule as Schedule
+from sgfd.training._schedule import Weights as Weights
+from sgfd.training._schedule import decay as decay
+from sgfd.training._schedule import warm_up as warm_up

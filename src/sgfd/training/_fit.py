@@ -20,6 +20,7 @@ from sgfd.training._module import MakeOptimizer, RecommenderModule
 from sgfd.training._progress import RunProgress
 from sgfd.training._quiet import quiet_lightning
 from sgfd.training._resume import ExactResume, check_resumable, run_identity
+from sgfd.training._schedule import Schedule, weights_at
 
 
 class FitResult(NamedTuple):
@@ -52,6 +53,7 @@ def fit(
     learning_rate: float = 1e-3,
     weight_decay: float = 0.0,
     optimizer: MakeOptimizer | None = None,
+    schedule: Schedule | None = None,
     num_negatives: int = 1,
     monitor: str = "ndcg@20",
     patience: int | None = 10,
@@ -80,19 +82,25 @@ def fit(
     again with ``resume=True`` ends with the parameters, optimizer, records and choices of a
     run never interrupted, to the bit, on the same machine and library versions; it only repeats
     the steps since the last checkpoint. Settings, pairs and parameter shapes are compared with
-    those of the killed run; what the model does not keep in its state dict (raw features, loss
-    weights, dropout) is the caller's to give again.
+    those of the killed run, of a schedule the first epoch's first and last weights; what the model
+    does not keep in its state dict (raw features, loss weights, dropout) is the caller's to give
+    again.
 
     Args:
         model: a ``Recommender``, or ``distill(...)`` of one (any module of which ``model(batch)``
             is a scalar loss and ``model.scores(users)`` gives (B, num_items)). All its parameters
-            are trained, in training mode; afterwards it is in evaluation mode, where it was.
+            that are not frozen are trained, in training mode; afterwards it is in evaluation mode,
+            where it was.
         dataset: with a validation part.
         max_epochs: epochs at most.
         batch_size: training pairs per step.
         learning_rate: of Adam.
         weight_decay: of Adam.
         optimizer: makes another optimizer from the parameters, and replaces the two above.
+        schedule: for a ``Distilled`` model, from the number of steps taken (an int, from 0) to the
+            ``(ce_weight, kd_weight)`` of the next one, such as ``warm_up(0.1, 0.01, steps=500)``;
+            recorded with the terms. It must depend on nothing but the step. The loss has its own
+            weights again afterwards; None trains with those.
         num_negatives: sampled per pair; 0 for models that read none (BM3).
         monitor: the metric to maximize, of those in ``sgfd.evaluation.ranking_metrics`` at one of
             ``ks``.
@@ -111,7 +119,8 @@ def fit(
         callbacks: of Lightning, of your own; their ``state_dict`` is in the checkpoint.
 
     Raises:
-        TypeError: if the model has no ``scores`` or its loss is not a scalar tensor.
+        TypeError: if the model has no ``scores``, its loss is not a scalar tensor, or a schedule
+            is given for a plain model or gives no numbers.
         ValueError: if arguments are out of range, sizes of model and dataset differ, there is no
             validation part, or a resumed run is not the same run.
         FileExistsError: if the directory has a run in it and ``resume`` is False.
@@ -140,7 +149,12 @@ def fit(
         dataset, batch_size=batch_size, num_negatives=num_negatives, seed=seed
     )
     module = RecommenderModule(
-        model, learning_rate=learning_rate, weight_decay=weight_decay, optimizer=optimizer, ks=ks
+        model,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        optimizer=optimizer,
+        ks=ks,
+        schedule=schedule,
     )
     folder = None if directory is None else Path(directory)
     start = checkpoint_to_resume(folder, resume=resume)
@@ -152,6 +166,8 @@ def fit(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         identity = run_identity(module, data, monitor=monitor)
+        ends = (0, len(data.train_dataloader()) - 1)
+        identity["schedule"] = schedule and [list(weights_at(schedule, step)) for step in ends]
         step = 0 if start is None else check_resumable(start, identity, max_epochs=max_epochs)
         parts.append(ExactResume(folder / "last.ckpt", every=checkpoint_every, identity=identity))
         if tensorboard:

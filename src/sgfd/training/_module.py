@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._distilled import Distilled
+from sgfd.backbones import Recommender
 from sgfd.evaluation import evaluate
 from sgfd.training._data import RankingTask
+from sgfd.training._schedule import Schedule, check_schedule, weighted, weights_at
 
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
@@ -63,10 +65,17 @@ class RecommenderModule(LightningModule):
         weight_decay: of Adam, added to the gradient.
         optimizer: makes another optimizer from the parameters, and replaces the two above.
         ks: cut-offs of the metrics.
+        schedule: from the number of steps taken to the ``(ce_weight, kd_weight)`` of the next,
+            for a ``Distilled`` model; logged. None keeps those of ``model.sgfd_loss``, which are
+            only replaced while a step's loss is taken.
 
     Attributes:
         metrics: means over users of the last validation, ``{"ndcg@20": ..., ...}``, in double
             precision (what Lightning logs is rounded to single).
+
+    Raises:
+        TypeError: for a schedule of a model that is not ``Distilled`` or that gives no numbers.
+        ValueError: for a schedule that gives a weight below 0 or not finite.
 
     Example:
         >>> from sgfd.training import RecommenderModule
@@ -87,18 +96,22 @@ class RecommenderModule(LightningModule):
         weight_decay: float = 0.0,
         optimizer: MakeOptimizer | None = None,
         ks: Sequence[int] = (10, 20),
+        schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
+        if schedule is not None:
+            check_schedule(schedule, model)
         self.model = model
         self.metrics: dict[str, float] = {}
         self._learning_rate = learning_rate
         self._weight_decay = weight_decay
         self._make_optimizer = optimizer
         self._ks = tuple(ks)
+        self._schedule = schedule
 
     def training_step(self, batch: Batch) -> dict[str, Any]:
         """The loss of a batch, under ``loss``, and its terms, under ``terms``."""
-        terms = training_terms(self.model, batch)
+        terms = self._terms(batch)
         # Not on_epoch: Lightning's means over an epoch begin anew when it is resumed midway.
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_epoch=False)
         return {"loss": terms["total"], "terms": terms}
@@ -121,7 +134,20 @@ class RecommenderModule(LightningModule):
             self.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay
         )
 
+    def _terms(self, batch: Batch) -> dict[str, Tensor]:
+        if self._schedule is None:
+            return training_terms(self.model, batch)
+        assert isinstance(self.model, Distilled)  # as __init__ saw
+        # The step alone decides: a resumed run has the weights it would have had.
+        weights = weights_at(self._schedule, self.global_step)
+        with weighted(self.model.sgfd_loss, weights):
+            terms = training_terms(self.model, batch)
+        like = terms["total"].detach()
+        return terms | {name: torch.full_like(like, w) for name, w in weights._asdict().items()}
+
     def _rank(self, task: RankingTask) -> dict[str, float]:
-        scores: Any = self.model.scores
+        own = self.model.backbone if isinstance(self.model, Distilled) else self.model
+        # Ours compute once what users share; a stranger's "scorer" may be anything.
+        scores: Any = own.scorer() if isinstance(own, Recommender) else self.model.scores
         result = evaluate(scores, task.target, seen=task.seen, ks=self._ks, device=self.device)
         return result.means()
