@@ -42,7 +42,7 @@ LAYERS = {
     "_projections": {"_problems"},
     "graph": {"_functional"},
     "data": {"_batch", "_labels"},
-    "backbones": {"_batch", "_features", "_functional", "_seed", "graph"},
+    "backbones": {"_batch", "_features", "_functional", "_seed", "_sources", "graph"},
     "evaluation": {"data"},
     "plots": {"evaluation"},
     "release": {

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from scipy.sparse import csr_array
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from sgfd._batch import Batch
 from sgfd._features import FeatureSource, FeatureTable
 from sgfd._functional import check_modalities
+from sgfd._sources import new_rows
+
+NewFeatures: TypeAlias = Mapping[str, FeatureSource]
 
 
 class Recommendations(NamedTuple):
@@ -64,28 +67,57 @@ class Recommender(nn.Module, ABC):
         """
         return self.scores
 
+    def new_scorer(self, features: NewFeatures) -> Callable[[Tensor], Tensor]:
+        """Scores of items that training has not met, by their features alone.
+
+        Args:
+            features: ``{modality: (n, F_m)}``, every modality of the model; a row of NaN for an
+                item that lacks one.
+
+        Returns:
+            Users (B,) to scores (B, n), comparable with those of ``scorer``.
+
+        Raises:
+            NotImplementedError: if the backbone knows items by their interactions alone.
+            ValueError: for features that do not fit.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot rank items that training has not met: it scores items "
+            "by what was learned of each from its interactions. VBPR, GRCN and MAML can."
+        )
+
     @abstractmethod
     def items_of(self, batch: Batch) -> Tensor:
         """The items a batch's loss reads, (n,) int64, repeats kept."""
 
     @torch.no_grad()
     def recommend(
-        self, users: Tensor, k: int = 20, *, seen: csr_array | None = None
+        self,
+        users: Tensor,
+        k: int = 20,
+        *,
+        seen: csr_array | None = None,
+        new_items: NewFeatures | None = None,
     ) -> Recommendations:
         """The ``k`` best items of each user, leaving out what it has seen.
 
         Args:
             users: (B,) int64, user indices.
-            k: how many items, at most ``num_items``.
+            k: how many items, at most as many as there are.
             seen: (num_users, num_items) interactions to leave out, usually
                 ``dataset.train``; None leaves out nothing.
+            new_items: ``{modality: (n, F_m)}`` features of items that training has not met, which
+                take part as items ``num_items``..``num_items + n - 1``; None for none.
 
         Raises:
-            ValueError: if ``k`` is not in 1..num_items, ``users`` are out of range, or ``seen``
-                has another shape.
+            NotImplementedError: for new items, if the backbone cannot rank them (BM3).
+            ValueError: if ``k`` is not in 1..items, ``users`` are out of range, ``seen`` has
+                another shape, or the new features do not fit.
         """
-        if not 1 <= k <= self.num_items:
-            raise ValueError(f"k must be in 1..{self.num_items} (the items there are); got {k}.")
+        new = None if new_items is None else self.new_scorer(new_items)
+        there = self.num_items + (0 if new_items is None else len(next(iter(new_items.values()))))
+        if not 1 <= k <= there:
+            raise ValueError(f"k must be in 1..{there} (the items there are); got {k}.")
         users = torch.as_tensor(users)
         known = users.ndim == 1 and len(users) and users.min() >= 0 and users.max() < self.num_users
         if not known:
@@ -101,6 +133,8 @@ class Recommender(nn.Module, ABC):
                 )
             hidden = torch.from_numpy(seen[users.cpu().numpy()].toarray() != 0)
             scores = scores.masked_fill(hidden.to(scores.device), -torch.inf)
+        if new is not None:
+            scores = torch.cat([scores, new(users)], dim=1)
         best = scores.topk(k, dim=1)
         items = best.indices.masked_fill(best.values == -torch.inf, -1)
         return Recommendations(items, best.values)
@@ -146,3 +180,21 @@ def dot_scorer(users: Tensor, items: Tensor) -> Callable[[Tensor], Tensor]:
         return users[rows.to(users.device)] @ items.T
 
     return scores
+
+
+def new_features(tables: nn.ModuleDict, features: NewFeatures, like: Tensor) -> dict[str, Tensor]:
+    """Features of new items, checked, on the device and of the dtype of ``like``."""
+    if features.keys() != tables.keys():
+        raise ValueError(
+            f"New items need features of exactly {list(tables)}; got {list(features)}. An item "
+            "that lacks a modality has a row of NaN there."
+        )
+    if len({len(x) for x in features.values()}) != 1:
+        counts = {m: len(x) for m, x in features.items()}
+        raise ValueError(f"Every modality must have a row for each new item; got {counts} rows.")
+    found = {}
+    for m, table in tables.items():
+        assert isinstance(table, FeatureTable)
+        rows = new_rows(table, f"New features[{m!r}]", torch.as_tensor(features[m]), table.width)
+        found[m] = rows.to(like)
+    return found

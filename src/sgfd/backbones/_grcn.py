@@ -12,8 +12,15 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import Activation, activate
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, check_batch, dot_scorer, feature_tables
-from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, route, step
+from sgfd.backbones._base import (
+    NewFeatures,
+    Recommender,
+    check_batch,
+    dot_scorer,
+    feature_tables,
+    new_features,
+)
+from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, id_fusion, route, step
 from sgfd.graph import Bipartite, dropout_edges
 
 Fusion = Callable[[Tensor, Sequence[Tensor]], Tensor]
@@ -135,9 +142,8 @@ class GRCN(Recommender):
             kept: (E,) factors of the edges, of ``dropout_edges``; None for all of them.
         """
         contents = []
-        for m, projection in self.projections.items():
-            x = self.features[m](None).to(self.user_embedding.weight.dtype)
-            items = activate(projection(x), F.leaky_relu, normalize=True)
+        for m in self.projections:
+            items = self._projected(m, self.features[m](None))
             preference = cast("nn.Embedding", self.preferences[m])
             users = activate(preference.weight, None, normalize=True)
             users = route(self.graph, users, items, self.num_routings, kept)
@@ -186,9 +192,26 @@ class GRCN(Recommender):
         """``scores`` after one pass over the graph for all users."""
         return dot_scorer(*self.representations())
 
+    @torch.no_grad()
+    def new_scorer(self, features: NewFeatures) -> Callable[[Tensor], Tensor]:
+        """Scores of items that training has not met: nodes without edges, whose id part is 0."""
+        if self.fusion is id_fusion:
+            raise NotImplementedError(
+                "GRCN with id_fusion cannot rank items that training has not met: all it scores "
+                "by is ids. Use concat_fusion or mean_fusion."
+            )
+        x = new_features(self.features, features, self.item_embedding.weight)
+        parts = [self._projected(m, x[m]) for m in self.projections]
+        users, _ = self.representations()
+        return dot_scorer(users, self.fusion(torch.zeros_like(parts[0]), parts))
+
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""
         return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
+
+    def _projected(self, modality: str, x: Tensor) -> Tensor:
+        y = self.projections[modality](x.to(self.user_embedding.weight.dtype))
+        return activate(y, F.leaky_relu, normalize=True)
 
     def _weigh(self, attention: list[Tensor], confidence: Tensor | None, sender: str) -> Tensor:
         values = torch.stack(attention, dim=-1)

@@ -11,7 +11,13 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import activate, distinct, widen
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, check_batch, feature_tables
+from sgfd.backbones._base import (
+    NewFeatures,
+    Recommender,
+    check_batch,
+    feature_tables,
+    new_features,
+)
 from sgfd.backbones._maml_attention import MetricAttention
 from sgfd.backbones._maml_terms import (
     clip_rows,
@@ -131,8 +137,11 @@ class MAML(Recommender):
             rows: (n,) int64, item indices.
             dropout: after the first two layers.
         """
+        return self._joint({m: self.features[m](rows) for m in self.projections}, dropout)
+
+    def _joint(self, features: Mapping[str, Tensor], dropout: float = 0.0) -> Tensor:
         projected = [
-            projection(self.features[m](rows).to(self.item_embedding.weight.dtype))
+            projection(features[m].to(self.item_embedding.weight.dtype))
             for m, projection in self.projections.items()
         ]
         first, second, third, last = self.feature_layers
@@ -171,8 +180,15 @@ class MAML(Recommender):
     @torch.no_grad()
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """``scores``, with every item's features computed once."""
-        items, features = clip_rows(self.item_embedding.weight), self._all_features()
+        return self._scorer(clip_rows(self.item_embedding.weight), self._all_features())
 
+    @torch.no_grad()
+    def new_scorer(self, features: NewFeatures) -> Callable[[Tensor], Tensor]:
+        """Scores of items that training has not met: they are where their features are."""
+        f = self._joint(new_features(self.features, features, self.item_embedding.weight))
+        return self._scorer(f, f)
+
+    def _scorer(self, items: Tensor, features: Tensor) -> Callable[[Tensor], Tensor]:
         @torch.no_grad()
         def score(users: Tensor) -> Tensor:
             u = clip_rows(self.user_embedding(users.to(items.device)))

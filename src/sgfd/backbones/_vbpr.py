@@ -11,7 +11,13 @@ from sgfd._batch import Batch
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, check_batch, feature_tables
+from sgfd.backbones._base import (
+    NewFeatures,
+    Recommender,
+    check_batch,
+    feature_tables,
+    new_features,
+)
 
 
 class VBPR(Recommender):
@@ -86,9 +92,14 @@ class VBPR(Recommender):
         """Factors (n, (1 + modalities) * dim) and biases (n,) of some items, or of all."""
         ids = self.item_embedding.weight if rows is None else self.item_embedding(rows)
         bias = (self.item_bias.weight if rows is None else self.item_bias(rows)).squeeze(-1)
+        return self._joined(ids, bias, {m: self.features[m](rows) for m in self.projections})
+
+    def _joined(
+        self, ids: Tensor, bias: Tensor, features: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         factors = [ids]
         for m, projection in self.projections.items():
-            x = self.features[m](rows).to(ids.dtype)
+            x = features[m].to(ids.dtype)
             factors.append(projection(x))
             if m in self.feature_bias:
                 bias = bias + x @ self.feature_bias[m]
@@ -121,8 +132,17 @@ class VBPR(Recommender):
     @torch.no_grad()
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """``scores`` after one projection of the catalog for all users."""
-        factors, bias = self.item_factors()
+        return self._scorer(*self.item_factors())
 
+    @torch.no_grad()
+    def new_scorer(self, features: NewFeatures) -> Callable[[Tensor], Tensor]:
+        """Scores of items that training has not met, whose id factors and bias are 0."""
+        x = new_features(self.features, features, self.item_embedding.weight)
+        n = len(next(iter(x.values())))
+        ids = self.item_embedding.weight.new_zeros(n, self.item_embedding.embedding_dim)
+        return self._scorer(*self._joined(ids, ids.new_zeros(n), x))
+
+    def _scorer(self, factors: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
         @torch.no_grad()
         def scores(users: Tensor) -> Tensor:
             return self.user_factors(users.to(factors.device)) @ factors.T + bias

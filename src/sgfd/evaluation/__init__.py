@@ -2,6 +2,8 @@
 
 from sgfd.evaluation._baselines import item_knn as item_knn
 from sgfd.evaluation._baselines import popularity as popularity
+from sgfd.evaluation._cold import ColdEvaluation as ColdEvaluation
+from sgfd.evaluation._cold import evaluate_cold as evaluate_cold
 from sgfd.evaluation._compare import Comparison as Comparison
 from sgfd.evaluation._compare import compare as compare
 from sgfd.evaluation._evaluate import Evaluation as Evaluation
