@@ -1,0 +1,167 @@
+"""The same training losses the straightforward way, as the release and MMRec write them.
+
+Each function computes what a distilled backbone of ours computes, from the very same parameters,
+with none of the savings: the teacher reads every row of the batch, repeats and all; every step
+projects the whole catalog; chains of linear layers stay chains; messages are (edges, width)
+tensors that are gathered and scattered. ``steps.py`` checks that both agree before timing them.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgfd import Distilled, Semantics
+from sgfd.backbones import BM3, GRCN, MAML, VBPR, Batch, covariance_penalty
+
+
+def unit(x: Tensor) -> Tensor:
+    return F.normalize(x, dim=-1)
+
+
+def distillation_loss(model: Distilled, items: Tensor, features: dict[str, Tensor]) -> Tensor:
+    """Teacher and student of every row of the batch."""
+    teacher, embeddings, students = model.teacher, {}, {}
+    for m, table in features.items():
+        x = table[items]
+        layers = list(teacher.extractors[m])
+        for layer in layers[:-1]:
+            x = layer(x)
+            x = x if teacher.inner_activation is None else teacher.inner_activation(x)
+        x = layers[-1](x)
+        embeddings[m] = unit(x if teacher.activation is None else teacher.activation(x))
+        # The release's students read the whole catalog at every step; the batch's rows are taken.
+        student = model.student(m)
+        y = F.linear(table, student.weight, student.bias)
+        y = y if student.embed_activation is None else student.embed_activation(y)
+        students[m] = unit(y)[items]
+    taught = Semantics(
+        embeddings,
+        {m: teacher.classifiers[m](x) for m, x in embeddings.items()},
+        teacher.fuse(embeddings),
+    )
+    learned = Semantics(students, {m: teacher.classifiers[m](x) for m, x in students.items()}, None)
+    return model.sgfd_loss(taught, learned, model._labels[items])
+
+
+def bm3(model: BM3, batch: Batch, features: dict[str, Tensor], adjacency: Tensor) -> Tensor:
+    """Propagation by a COO product, the whole catalog through projections and predictor."""
+    n = model.num_users
+    x = torch.cat([model.user_embedding.weight, model.item_embedding.weight])
+    layers = [x]
+    for _ in range(model.num_layers):
+        layers.append(torch.sparse.mm(adjacency, layers[-1]))
+    mean = torch.stack(layers).mean(0)
+    users, items = mean[:n], mean[n:] + model.item_embedding.weight
+    u_online, i_online = model.predictor(users), model.predictor(items)
+    u_target, i_target = users.detach(), items.detach()
+
+    def distance(online: Tensor, target: Tensor) -> Tensor:
+        return 1 - F.cosine_similarity(online, target, dim=-1).mean()
+
+    u, i = batch[0], batch[1]
+    loss = distance(u_online[u], i_target[i]) + distance(i_online[i], u_target[u])
+    for m, projection in model.projections.items():
+        f = projection(features[m])
+        online, target = model.predictor(f), f.detach()
+        pull = distance(online[i], i_target[i]) + distance(online[i], target[i])
+        loss = loss + model.cl_weight * pull
+    return loss + model.reg_weight * (users.norm() + items.norm()) / model.num_items
+
+
+def grcn(model: GRCN, batch: Batch, features: dict[str, Tensor], edges: Tensor) -> Tensor:
+    """Messages as (edges, width) tensors, in both directions, gathered and scattered."""
+    n = model.num_users
+    source, target = torch.cat([edges, edges.flip(0)], dim=1)  # users to items, items to users
+    nodes = n + model.num_items
+
+    def scatter(values: Tensor, index: Tensor) -> Tensor:
+        out = torch.zeros(nodes, *values.shape[1:], dtype=values.dtype)
+        at = index.view(-1, *[1] * (values.ndim - 1)).expand_as(values)
+        return out.scatter_add(0, at, values)
+
+    def softmax(scores: Tensor, index: Tensor) -> Tensor:
+        largest = torch.full((nodes,), -torch.inf, dtype=scores.dtype).scatter_reduce(
+            0, index, scores, "amax"
+        )
+        shares = (scores - largest[index]).exp()
+        return shares / scatter(shares, index)[index]
+
+    def attend(x: Tensor, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        messages = x[source]
+        attention = softmax((x[target] * messages).sum(-1), target)
+        return scatter(attention[:, None] * messages, target), attention
+
+    parts, weights = [], []
+    for m, projection in model.projections.items():
+        items = unit(F.leaky_relu(projection(features[m])))
+        users = unit(model.preferences[m].weight)
+        back = slice(edges.shape[1], None)  # items to users
+        for _ in range(model.num_routings):
+            gathered, _ = attend(torch.cat([users, items]), source[back], target[back])
+            users = unit(users + gathered[:n])
+        x = torch.cat([users, items])
+        gathered, attention = attend(x, source, target)
+        parts.append(x + gathered)
+        weights.append(attention)
+    confidence = torch.cat([model.user_confidence, model.item_confidence])[source]
+    weight = model.pool(torch.stack(weights, -1) * confidence, -1)
+    weight = weight.relu() if model.prune else weight
+    x = unit(torch.cat([model.user_embedding.weight, model.item_embedding.weight]))
+    total = x
+    for _ in range(model.num_layers):
+        x = scatter(weight[:, None] * x[source], target)
+        total = total + x
+    result = torch.cat([total, *parts], dim=-1)
+    rows = model.items_of(batch)
+    u, i = result[batch[0]], result[n + rows].view(len(batch[0]), -1, result.shape[1])
+    scores = (u[:, None] * i).sum(-1)
+    loss = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+    read = [model.user_embedding(batch[0]), model.item_embedding(rows)]
+    read += [preference(batch[0]) for preference in model.preferences.values()]
+    return loss + model.reg_weight * sum(x.square().mean() for x in read)
+
+
+def vbpr(model: VBPR, batch: Batch, features: dict[str, Tensor], _: None) -> Tensor:
+    """The whole catalog through the projections."""
+    rows = model.items_of(batch)
+    factors, bias = [model.item_embedding(rows)], model.item_bias(rows).squeeze(-1)
+    for m, projection in model.projections.items():
+        factors.append(projection(features[m])[rows])
+        bias = bias + (features[m] @ model.feature_bias[m])[rows]
+    i = torch.cat(factors, -1).view(len(batch[0]), -1, sum(f.shape[-1] for f in factors))
+    scores = (model.user_factors(batch[0])[:, None] * i).sum(-1) + bias.view(i.shape[:2])
+    return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+
+
+def maml(model: MAML, batch: Batch, features: dict[str, Tensor], _: None) -> Tensor:
+    """The whole catalog through the feature projection, attention on every pair as it comes."""
+    x = unit(torch.cat([p(features[m]) for m, p in model.projections.items()], -1))
+    first, second, third, last = model.feature_layers
+    x = last(third(unit(second(unit(first(x).relu())).relu())).relu())
+    x = x / x.norm(dim=-1, keepdim=True).clamp(min=1)
+    rows = model.items_of(batch).view(len(batch[0]), -1)
+    u = model.user_embedding(batch[0])[:, None].expand(*rows.shape, -1)
+    i, f = model.item_embedding(rows), x[rows]
+    hidden, output = model.attention.hidden, model.attention.output
+    a = unit(torch.tanh(hidden(unit(torch.cat([u, i, f], -1)))))
+    a = u.shape[-1] * output(a).relu().softmax(-1)
+    d = (a * u - a * i).square().sum(-1)
+    gaps = d[:, :1] - d[:, 1:] + model.margin
+    rank = model.num_items * (gaps > 0).to(d.dtype).mean(-1)
+    hinge = gaps.amax(-1).relu() * rank.log1p()
+    items, users = rows.unique(), batch[0].unique()
+    of_items = model.item_embedding(items)
+    loss = hinge.mean() + model.feature_weight * (of_items - x[items]).square().sum(-1).mean()
+    read = torch.cat([model.user_embedding(users), of_items])
+    loss = loss + model.covariance_weight * covariance_penalty(read)
+    return loss + model.reg_weight * output.weight.square().sum(-1).mean()
+
+
+YARDSTICKS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    BM3: bm3,
+    GRCN: grcn,
+    MAML: maml,
+    VBPR: vbpr,
+}
