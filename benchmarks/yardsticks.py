@@ -129,10 +129,12 @@ def vbpr(model: VBPR, batch: Batch, features: dict[str, Tensor], _: None) -> Ten
     factors, bias = [model.item_embedding(rows)], model.item_bias(rows).squeeze(-1)
     for m, projection in model.projections.items():
         factors.append(projection(features[m])[rows])
-        bias = bias + (features[m] @ model.feature_bias[m])[rows]
     i = torch.cat(factors, -1).view(len(batch[0]), -1, sum(f.shape[-1] for f in factors))
-    scores = (model.user_factors(batch[0])[:, None] * i).sum(-1) + bias.view(i.shape[:2])
-    return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+    u = model.user_factors(batch[0])
+    scores = (u[:, None] * i).sum(-1) + bias.view(i.shape[:2])
+    loss = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+    norms = u.square().sum(-1).mean() + i.square().sum(-1).mean()
+    return loss + model.reg_weight * norms
 
 
 def maml(model: MAML, batch: Batch, features: dict[str, Tensor], _: None) -> Tensor:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from sgfd._behavior import behavior_features as behavior_features
 from sgfd._chain import hidden_widths as hidden_widths
+from sgfd._check_scores import check_scores as check_scores
 from sgfd._distill import distill as distill
 from sgfd._distilled import Distilled as Distilled
 from sgfd._hierarchy import Hierarchy as Hierarchy
@@ -25,7 +26,16 @@ from sgfd._multilabel import bernoulli_kl as bernoulli_kl
 from sgfd._multilabel import binary_cross_entropy as binary_cross_entropy
 from sgfd._pretrain import TeacherHistory as TeacherHistory
 from sgfd._pretrain import pretrain_teacher as pretrain_teacher
-from sgfd._projections import ProjectionError as ProjectionError
+from sgfd._problems import AmbiguousLayerError as AmbiguousLayerError
+from sgfd._problems import CachedScoresWarning as CachedScoresWarning
+from sgfd._problems import DistillationWarning as DistillationWarning
+from sgfd._problems import ForeignRowsWarning as ForeignRowsWarning
+from sgfd._problems import IdleTeacherWarning as IdleTeacherWarning
+from sgfd._problems import NoGradientWarning as NoGradientWarning
+from sgfd._problems import NoLayerError as NoLayerError
+from sgfd._problems import OtherFeaturesWarning as OtherFeaturesWarning
+from sgfd._problems import ProjectionError as ProjectionError
+from sgfd._problems import UnusedStudentWarning as UnusedStudentWarning
 from sgfd._projections import find_projections as find_projections
 from sgfd._pseudo_labels import PseudoLabels as PseudoLabels
 from sgfd._pseudo_labels import pseudo_labels as pseudo_labels
@@ -39,11 +49,19 @@ from sgfd._terms import feature_loss as feature_loss
 from sgfd._terms import kl_divergence as kl_divergence
 from sgfd._terms import response_loss as response_loss
 from sgfd._terms import squared_distance as squared_distance
-from sgfd._watch import DistillationWarning as DistillationWarning
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("backbones", "data", "evaluation", "graph", "plots", "release", "training")
+_SUBPACKAGES = (
+    "backbones",
+    "data",
+    "evaluation",
+    "export",
+    "graph",
+    "plots",
+    "release",
+    "training",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

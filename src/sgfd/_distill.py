@@ -12,7 +12,8 @@ from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
 from sgfd._seed import seeded
 from sgfd._sources import as_source, missing_masks, width_of
-from sgfd._student import FeatureStudent, check_adoptable
+from sgfd._student import FeatureStudent
+from sgfd._substitute import MakeStudent, check_student, distillable, makers, put
 from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
 from sgfd._teacher import SemanticTeacher
 
@@ -26,7 +27,7 @@ def distill(
     projections: Mapping[str, str] | None = None,
     items: Callable[..., Tensor] | None = None,
     loss_method: str | None = None,
-    student: Callable[[nn.Linear], FeatureStudent] = FeatureStudent.adopt,
+    student: "MakeStudent | Mapping[str, MakeStudent]" = FeatureStudent.adopt,
     teacher: SemanticTeacher | None = None,
     loss: SGFDLoss | None = None,
     num_classes: int | Mapping[str, int] | None = None,
@@ -38,6 +39,11 @@ def distill(
     that share their very Parameters, so its state-dict keys, and an optimizer made before, stay
     good. That optimizer does not know the teacher: add ``model.teacher.parameters()`` to it, or
     make it afterwards from ``model.parameters()``.
+
+    ``torch.compile`` and ``DistributedDataParallel`` go around the result, the latter with
+    ``broadcast_buffers=False`` (``forward_sync_buffers=False`` from torch 2.13 on): it would send
+    raw features, which are buffers, to every process at every step. More is in
+    docs/composing.md, and what to do about errors and warnings in docs/troubleshooting.md.
 
     Args:
         backbone: the recommender: one of ours, or any module with an ``nn.Linear`` per modality.
@@ -62,7 +68,8 @@ def distill(
         loss_method: name of the backbone's training loss, for example ``"calculate_loss"``; that
             method of the result adds the distillation loss. Without it, and not one of ours, add
             ``model.distillation_loss(items)`` in your own loop.
-        student: makes a student of a layer. The default keeps the layer's function to the bit
+        student: makes a student of a layer: one function for all, or ``{modality: function}``,
+            the default for those left out. The default keeps the layer's function to the bit
             and only distils; ``paper_student`` gives it the paper's LeakyReLU and unit rows,
             which by themselves helped some recommenders (VBPR) and not others (BM3).
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
@@ -76,7 +83,8 @@ def distill(
         The recommender with its students, teacher and loss.
 
     Raises:
-        ProjectionError: if a layer is not found or not certain; the message lists candidates.
+        ProjectionError: if a layer is not found (``NoLayerError``) or not certain
+            (``AmbiguousLayerError``); the message lists candidates.
         ValueError: for features, labels or options that do not fit each other, and for layers
             with hooks, which a replacement would drop.
         TypeError: for layers that are not exactly ``nn.Linear``.
@@ -90,17 +98,19 @@ def distill(
         >>> model.student_paths
         {'image': 'projections.image', 'text': 'projections.text'}
     """
-    if isinstance(backbone, (Distilled, nn.DataParallel, nn.parallel.DistributedDataParallel)):
+    wrappers = (Distilled, nn.DataParallel, nn.parallel.DistributedDataParallel)
+    if isinstance(backbone, wrappers) or hasattr(backbone, "_orig_mod"):
         raise ValueError(
             f"distill() takes the recommender itself; got {type(backbone).__qualname__}. Distil "
-            "once, and wrap the result: DistributedDataParallel(distill(...))."
+            "once, and wrap the result: DistributedDataParallel(distill(...)), "
+            "torch.compile(distill(...))."
         )
     targets = read_labels(labels)
     num_items = len(targets.labels)
     sources = {m: as_source(backbone, m, source, num_items) for m, source in features.items()}
     widths = {m: width_of(backbone, source) for m, source in sources.items()}
     found = find_projections(backbone, widths, projections=projections)
-    layers = {m: _checked(m, path, backbone.get_submodule(path)) for m, path in found.items()}
+    layers = {m: distillable(m, path, backbone.get_submodule(path)) for m, path in found.items()}
     outs = {m: layer.out_features for m, layer in layers.items()}
     if loss_method is None and items is None and hasattr(backbone, "items_of"):
         loss_method, items = "forward", cast("Callable[..., Tensor]", backbone.items_of)
@@ -126,10 +136,11 @@ def distill(
         loss = default_loss(targets, sizes)
     check_fit(loss, targets, sizes, weight)
     masks = missing_masks(missing, list(found), num_items)
-    students = {layer: student(layer) for layer in layers.values()}
+    make = makers(student, layers)
+    students = {layer: make[m](layer) for m, layer in layers.items()}
     for m, layer in layers.items():
-        _check_student(m, students[layer], layer, teacher)
-    _put(backbone, students)
+        check_student(m, students[layer], layer, teacher)
+    put(backbone, students)
     return Distilled(
         backbone,
         teacher.to(weight),
@@ -160,42 +171,3 @@ def _check_loss(
             f"loss_method {loss_method!r} is also a method of Distilled, which would hide it: "
             "give the backbone's loss another name, or add distillation_loss(items) yourself."
         )
-
-
-def _checked(modality: str, path: str, layer: nn.Module) -> nn.Linear:
-    where = f"The layer {path!r} (modality {modality!r})"
-    if isinstance(layer, FeatureStudent):
-        raise ValueError(f"{where} is a student already: a backbone can be distilled once.")
-    check_adoptable(layer, where)
-    return cast("nn.Linear", layer)
-
-
-def _check_student(
-    modality: str, student: FeatureStudent, layer: nn.Linear, teacher: SemanticTeacher
-) -> None:
-    if not isinstance(student, FeatureStudent) or student.weight is not layer.weight:
-        raise TypeError(
-            "student= must make a FeatureStudent that shares the layer's weight, as "
-            f"FeatureStudent.adopt does; for {modality!r} it made {student!r}."
-        )
-    # Two functions cannot be compared, but whether there is one can.
-    has = {"normalize": teacher.normalize, "activation": teacher.activation is not None}
-    wants = {
-        "normalize": student.embed_normalize,
-        "activation": student.embed_activation is not None,
-    }
-    for setting, there in has.items():
-        if there != wants[setting]:
-            raise ValueError(
-                f"Teacher and student must be comparable: the teacher has {setting}={there}, "
-                f"the student of {modality!r} has embed_{setting}={wants[setting]}."
-            )
-
-
-def _put(backbone: nn.Module, students: Mapping[nn.Linear, FeatureStudent]) -> None:
-    """Replace each layer wherever it is registered."""
-    for parent in list(backbone.modules()):
-        # Straight into the table of submodules: setattr would not know a ModuleList's indices.
-        for leaf, child in parent._modules.items():
-            if isinstance(child, nn.Linear) and child in students:
-                parent._modules[leaf] = students[child]

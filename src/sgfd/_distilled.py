@@ -60,13 +60,13 @@ class Distilled(nn.Module):
         ).to(labels.device)
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
-        students = {m: _student(backbone, path) for m, path in projections.items()}
-        self._watch = Watch(teacher, students, self.student_paths, len(labels))
+        self._watch = Watch(backbone, teacher, self.student_paths, len(labels))
         self._reuse, self._hooks = Reuse(), list[Any]()
         for m, watch in self._watch.students.items():
-            self._hooks.append(students[m].register_forward_hook(self._reuse.after))
-            self._hooks.append(students[m].register_forward_pre_hook(watch.before))
-            self._hooks.append(students[m].register_forward_hook(watch.after))
+            student = _student(backbone, projections[m])
+            self._hooks.append(student.register_forward_hook(self._reuse.after))
+            self._hooks.append(student.register_forward_pre_hook(watch.before))
+            self._hooks.append(student.register_forward_hook(watch.after))
         self.backbone = backbone
 
     def student(self, modality: str) -> FeatureStudent:
@@ -133,7 +133,7 @@ class Distilled(nn.Module):
         terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)
         # Without a gradient (both weights 0: a control) there is nothing to watch over.
         if self.training and terms.total.requires_grad and not torch.compiler.is_compiling():
-            self._watch.after_loss(self._rows, self._labels.device)
+            self._watch.after_loss(self._rows, rows, recommending=self._reuse.on)
         return terms
 
     @torch.no_grad()

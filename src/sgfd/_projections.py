@@ -5,9 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-
-class ProjectionError(ValueError):
-    """No layer, or more than one, reads a modality; the message lists every candidate."""
+from sgfd._problems import AmbiguousLayerError, NoLayerError, ProjectionError
 
 
 def find_projections(
@@ -32,7 +30,9 @@ def find_projections(
         ``{modality: path}``; of a layer registered under several paths, the first.
 
     Raises:
-        ProjectionError: if a modality's layer is missing or not certain.
+        NoLayerError: if no layer has a modality's width, or the one that is named has not.
+        AmbiguousLayerError: if which of several it is, or for which modality, is not certain.
+        ProjectionError: which both of these are, if ``projections`` names another modality.
 
     Example:
         >>> import torch
@@ -59,7 +59,7 @@ def find_projections(
         layer = backbone.get_submodule(found[m])
         other = taken.setdefault(layer, m)
         if other != m and not (m in given and other in given):
-            raise ProjectionError(
+            raise AmbiguousLayerError(
                 f"{found[m]!r} is the only layer of a width that {other!r} and {m!r} share. "
                 f"If both are read through it, say so: projections={{{other!r}: {found[m]!r}, "
                 f"{m!r}: {found[m]!r}}}; if their concatenation is, pass it as one modality."
@@ -86,17 +86,22 @@ def _find(backbone: nn.Module, modality: str, widths: Mapping[str, int]) -> str:
     for matches in certain:
         if len(matches) == 1:
             return next(iter(matches.values()))
-    raise ProjectionError(_explain(backbone, modality, widths, len(paths)) + _candidates(backbone))
-
-
-def _explain(backbone: nn.Module, modality: str, widths: Mapping[str, int], matches: int) -> str:
-    features = f"features[{modality!r}] (width {widths[modality]})"
-    if matches:
-        return (
-            f"Which layer reads {features} is not certain: {matches} layers have that width. "
-            f"Name it: projections={{{modality!r}: '<path>'}}."
+    features = f"features[{modality!r}] (width {width})"
+    if paths:
+        raise AmbiguousLayerError(
+            f"Which layer reads {features} is not certain: {len(paths)} layers have that width. "
+            f"Name it: projections={{{modality!r}: '<path>'}}." + _candidates(backbone)
         )
-    message = f"No layer reads {features}: no nn.Linear has that in_features."
+    raise NoLayerError(
+        f"No layer reads {features}: no nn.Linear has that in_features."
+        + _concatenated(backbone, widths)
+        + _candidates(backbone)
+    )
+
+
+def _concatenated(backbone: nn.Module, widths: Mapping[str, int]) -> str:
+    """What to do where one layer has the width of all modalities together."""
+    message = ""
     together = sum(widths.values())
     for path, module in backbone.named_modules():
         if isinstance(module, nn.Linear) and module.in_features == together and len(widths) > 1:
@@ -112,12 +117,12 @@ def _check_named(backbone: nn.Module, modality: str, width: int, path: str) -> N
     try:
         module = backbone.get_submodule(path)
     except AttributeError:
-        raise ProjectionError(
+        raise NoLayerError(
             f"projections[{modality!r}] = {path!r} is not a module of the backbone."
             + _candidates(backbone)
         ) from None
     if not isinstance(module, nn.Linear) or module.in_features != width:
-        raise ProjectionError(
+        raise NoLayerError(
             f"projections[{modality!r}] must be an nn.Linear with in_features {width}, the width "
             f"of features[{modality!r}]; {path!r} is {module}." + _candidates(backbone)
         )

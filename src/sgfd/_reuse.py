@@ -17,11 +17,11 @@ class Reuse:
     """
 
     def __init__(self) -> None:
-        self._on = False
+        self.on = False
         self._seen: dict[nn.Module, tuple[Tensor, Tensor, int]] = {}
 
     def __enter__(self) -> None:
-        self._on = True
+        self.on = True
 
     def __exit__(
         self,
@@ -29,12 +29,12 @@ class Reuse:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._on = False
+        self.on = False
         self._seen.clear()
 
     def after(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         """A forward hook of a student."""
-        rows = self._on and len(args) == 1 and output.ndim == 2 and output.requires_grad
+        rows = self.on and len(args) == 1 and output.ndim == 2 and output.requires_grad
         if rows and not torch.compiler.is_compiling():
             self._seen[module] = (args[0], output, output._version)
 

@@ -134,7 +134,7 @@ def test_recommend_says_where_there_is_nothing_left():
 @pytest.mark.parametrize("reg_weight", [0.0, 0.3])
 def test_vbpr_equals_its_equations_written_out(reg_weight):
     x = features("image", "text")
-    model = VBPR(interactions(), x, dim=6, reg_weight=reg_weight)
+    model = VBPR(interactions(), x, dim=6, reg_weight=reg_weight, feature_bias=True)
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn_like(p))
@@ -157,13 +157,16 @@ def test_vbpr_equals_its_equations_written_out(reg_weight):
     expected = torch.stack(losses).mean()
     factors = [model.user_embedding, *model.user_features.values()]
     norms = sum(t.weight[users].square().sum(1).mean() for t in factors)
-    norms = norms + model.item_embedding.weight[model.items_of(batch(3))].square().sum(1).mean()
+    rows = model.items_of(batch(3))
+    norms = norms + model.item_embedding.weight[rows].square().sum(1).mean()
+    for m, projection in model.projections.items():
+        norms = norms + projection(x[m])[rows].square().sum(1).mean()
     torch.testing.assert_close(model(batch(negatives=3)), expected + reg_weight * norms)
     torch.testing.assert_close(model.scores(torch.tensor([4]))[0, 9], score(4, 9))
 
 
 def test_vbpr_without_feature_bias_has_no_such_parameter():
-    model = VBPR(interactions(), features("image"), dim=6, feature_bias=False)
+    model = VBPR(interactions(), features("image"), dim=6)
     assert not any("bias" in k and "feature" in k for k in model.state_dict())
     assert model(batch()).isfinite()
 
@@ -175,7 +178,7 @@ def test_vbpr_needs_negatives():
 
 
 def test_vbpr_starts_without_biases():
-    model = VBPR(interactions(), features("image"), dim=6)
+    model = VBPR(interactions(), features("image"), dim=6, feature_bias=True)
     assert not model.item_bias.weight.any()
     assert not model.feature_bias["image"].any()
 

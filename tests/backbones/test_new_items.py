@@ -25,7 +25,8 @@ def features(rows, seed):
 
 
 def built(kind, student=None):
-    model = kind(interactions(), features(ITEMS, 1), dim=4, seed=3)
+    options = {"feature_bias": True} if kind is VBPR else {}
+    model = kind(interactions(), features(ITEMS, 1), dim=4, seed=3, **options)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.manual_seed(5)))

@@ -1,6 +1,5 @@
-"""Files that are there whole or not at all."""
+"""Checkpoints that are there whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +7,7 @@ import torch
 from lightning.pytorch.plugins import CheckpointIO
 from typing_extensions import override
 
-
-def replace_file(path: Path, save: Any) -> None:
-    """Writes a file beside the old one and swaps them: a kill at any time leaves one of the two.
-
-    Args:
-        path: the file; its directory must exist.
-        save: writes to the binary file it is given.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        save(file)
-        file.flush()
-        os.fsync(file.fileno())  # or a power failure could leave an empty file under the new name
-    os.replace(temporary, path)
+from sgfd._files import replace_file
 
 
 class AtomicCheckpointIO(CheckpointIO):

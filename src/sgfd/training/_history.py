@@ -12,7 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
-from sgfd.training._checkpoint import replace_file
+from sgfd._files import replace_file
 from sgfd.training._module import RecommenderModule
 
 

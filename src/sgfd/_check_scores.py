@@ -1,0 +1,110 @@
+"""Whether a recommender's scores are those of its parameters."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sgfd._functional import widen
+from sgfd._problems import CachedScoresWarning
+
+_NUDGE = 0.1  # of a parameter's size: far above what rounding hides
+_TOLERANCE = 1e-4  # of the largest score: far above what sums in another order differ by
+
+
+def check_scores(
+    model: nn.Module, loss: Callable[[], object], scores: Callable[[], Tensor]
+) -> None:
+    """Warn if a recommender scores by something older than its parameters.
+
+    Some recommenders keep what their last training step or their first prediction computed, and
+    score by that: then validation judges parameters of a step ago, and a checkpoint does not
+    score as it did. To see it, the parameters are moved a little, and the scores at the same
+    parameters are compared before and after the training loss has been run once more.
+
+    To be called once, before training. Parameters, persistent buffers, gradients, modes and
+    torch's generators are left as they were; anything else that the loss changes by running
+    (three times, without gradient), such as a counter of steps, is not.
+
+    Args:
+        model: the recommender, distilled or not.
+        loss: runs its training loss on a batch, with all that goes before it in training.
+        scores: scores of some users, of one shape whenever it is called.
+
+    Raises:
+        ValueError: if no parameter trains, or scores differ by themselves in evaluation mode.
+
+    Warns:
+        CachedScoresWarning: if scores do not follow the parameters.
+
+    Example:
+        >>> import torch
+        >>> from sgfd import check_scores, distill
+        >>> from sgfd.backbones import VBPR
+        >>> from sgfd.data import PairSampler, synthetic_catalog
+        >>> data = synthetic_catalog()
+        >>> model = distill(VBPR(data.train, data.features), data.features, data.labels)
+        >>> batch = next(PairSampler(data.train, batch_size=8, seed=0).epoch(0))
+        >>> check_scores(model, lambda: model(batch), lambda: model.scores(torch.arange(4)))
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError("model must have parameters that train; all are frozen.")
+    modes = {module: module.training for module in model.modules()}
+    start = _copy(model)
+
+    def run_loss() -> None:
+        model.train()
+        loss()
+
+    def score() -> Tensor:
+        model.eval()
+        return scores().detach().clone()
+
+    devices = {p.device for p in trained if p.device.type == "cuda"}
+    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        try:
+            run_loss()
+            before = score()
+            for p in trained:
+                size = widen(p).square().mean().sqrt()
+                p.add_(torch.randn_like(p) * (_NUDGE * torch.where(size > 0, size, 1)).to(p))
+            moved = _copy(model)
+            kept, again = score(), score()
+            run_loss()
+            model.load_state_dict(moved, strict=False)  # running statistics, say, are no cache
+            fresh = score()
+            model.load_state_dict(start, strict=False)
+            run_loss()  # what it keeps is of its own parameters again
+        finally:
+            model.load_state_dict(start, strict=False)
+            for module, mode in modes.items():
+                module.training = mode
+    if _differ(kept, again):
+        raise ValueError(
+            "scores must give the same twice for the same parameters, in evaluation mode; it gave "
+            "others. Seed what it draws, or leave it out."
+        )
+    if _differ(kept, fresh) or not _differ(before, kept):
+        warnings.warn(
+            "Scores do not follow the parameters: after all of them were changed, "
+            + (
+                "scores were others once the training loss had been run."
+                if _differ(kept, fresh)
+                else "scores were what they had been."
+            )
+            + " The recommender scores by something it keeps.",
+            CachedScoresWarning,
+            stacklevel=2,
+        )
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: x.detach().clone() for name, x in model.state_dict().items()}
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    finite = a[a.isfinite()]  # scores of seen items may be minus infinity
+    size = float(finite.abs().max()) if len(finite) else 0.0
+    return not torch.allclose(a, b, rtol=0, atol=_TOLERANCE * size, equal_nan=True)

@@ -1,0 +1,79 @@
+"""Students in the place of layers."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, cast
+
+from torch import nn
+
+from sgfd._student import FeatureStudent, check_adoptable
+from sgfd._teacher import SemanticTeacher
+
+MakeStudent: TypeAlias = "Callable[[nn.Linear], FeatureStudent]"
+
+
+def distillable(modality: str, path: str, layer: nn.Module) -> nn.Linear:
+    """Checks that a student can take a layer's place."""
+    where = f"The layer {path!r} (modality {modality!r})"
+    if isinstance(layer, FeatureStudent):
+        raise ValueError(f"{where} is a student already: a backbone can be distilled once.")
+    check_adoptable(layer, where)
+    return cast("nn.Linear", layer)
+
+
+def makers(
+    student: "MakeStudent | Mapping[str, MakeStudent]", layers: Mapping[str, nn.Linear]
+) -> "dict[str, MakeStudent]":
+    """What makes the student of each modality."""
+    given = student if isinstance(student, Mapping) else dict.fromkeys(layers, student)
+    if unknown := given.keys() - layers.keys():
+        raise ValueError(
+            f"student names modalities without features: {sorted(unknown)}. The features' "
+            f"modalities are {list(layers)}."
+        )
+    make = {m: given.get(m, FeatureStudent.adopt) for m in layers}
+    of: dict[nn.Linear, str] = {}
+    for m, layer in layers.items():
+        if not callable(make[m]):
+            raise TypeError(
+                "student must be a function that makes a student of a layer, or {modality: "
+                f"function}}; got {make[m]!r} for {m!r}."
+            )
+        other = of.setdefault(layer, m)
+        if make[m] != make[other]:
+            raise ValueError(
+                f"{other!r} and {m!r} are read through one layer, whose student must be one; got "
+                f"{make[other]!r} and {make[m]!r}."
+            )
+    return make
+
+
+def check_student(
+    modality: str, student: FeatureStudent, layer: nn.Linear, teacher: SemanticTeacher
+) -> None:
+    """Checks what ``student=`` made of a layer."""
+    if not isinstance(student, FeatureStudent) or student.weight is not layer.weight:
+        raise TypeError(
+            "student= must make a FeatureStudent that shares the layer's weight, as "
+            f"FeatureStudent.adopt does; for {modality!r} it made {student!r}."
+        )
+    # Two functions cannot be compared, but whether there is one can.
+    has = {"normalize": teacher.normalize, "activation": teacher.activation is not None}
+    wants = {
+        "normalize": student.embed_normalize,
+        "activation": student.embed_activation is not None,
+    }
+    for setting, there in has.items():
+        if there != wants[setting]:
+            raise ValueError(
+                f"Teacher and student must be comparable: the teacher has {setting}={there}, "
+                f"the student of {modality!r} has embed_{setting}={wants[setting]}."
+            )
+
+
+def put(backbone: nn.Module, students: Mapping[nn.Linear, FeatureStudent]) -> None:
+    """Replace each layer wherever it is registered."""
+    for parent in list(backbone.modules()):
+        # Straight into the table of submodules: setattr would not know a ModuleList's indices.
+        for leaf, child in parent._modules.items():
+            if isinstance(child, nn.Linear) and child in students:
+                parent._modules[leaf] = students[child]

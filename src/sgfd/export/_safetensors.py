@@ -1,0 +1,58 @@
+"""All modalities in one safetensors file."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+from sgfd._features import FeatureSource
+from sgfd._files import replace_file
+from sgfd.export._checks import checked_features, refuse_existing
+
+
+def save_safetensors(
+    features: "Mapping[str, FeatureSource]",
+    path: "str | PathLike[str]",
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write item features as one safetensors file, a tensor per modality.
+
+    The dtypes are kept. ``safetensors.torch.load_file(path)`` gives the mapping back; row i is
+    item i as in ``save_features``.
+
+    Args:
+        features: ``{modality: (num_items, D)}``, as for ``save_features``.
+        path: the file; its folder is made if need be.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        ImportError: without safetensors (extra ``export``).
+        TypeError: as ``save_features``.
+        ValueError: as ``save_features``.
+        FileExistsError: if the file is there.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from safetensors.torch import load_file
+        >>> from sgfd.export import save_safetensors
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_safetensors({"image": torch.ones(3, 2)}, Path(folder) / "x.safetensors")
+        ...     load_file(path)["image"].shape
+        torch.Size([3, 2])
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise ImportError(
+            'save_safetensors needs safetensors, which is not installed: pip install "sgfd[export]"'
+            ". save_features writes NumPy files without it."
+        ) from error
+    checked = {str(m): values for m, values in checked_features(features).items()}
+    path = Path(path)
+    refuse_existing([path], overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = save(checked, metadata={"row": "item"})
+    replace_file(path, lambda file: file.write(written))
+    return path

@@ -1,0 +1,87 @@
+"""One process of a distributed run, started by tests/distill/test_ddp.py: rank, world, folder."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import strangers
+import torch
+from scipy.sparse import csr_array
+from strangers import ITEMS, USERS, batch, batch_items, features
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sgfd import Distilled, distill
+from sgfd.backbones import VBPR
+
+CASES = ("ours", "theirs")
+NOT_AT_EVERY_STEP = "broadcast_buffers" if torch.__version__ < (2, 13) else "forward_sync_buffers"
+
+
+def labels(case: str) -> Tensor:
+    """Known of all items of ours; of theirs not, so that halves count differently many labels."""
+    y = torch.arange(ITEMS) % 3
+    if case == "theirs":
+        y[8:11] = -1
+    return y
+
+
+def build(case: str) -> Distilled:
+    if case == "ours":
+        interactions = csr_array(np.eye(USERS, ITEMS))
+        return distill(VBPR(interactions, features(), dim=4), features(), labels(case))
+    torch.manual_seed(3)
+    return distill(
+        strangers.SeparateBuffers(),
+        features(),
+        labels(case),
+        loss_method="calculate_loss",
+        items=batch_items,
+    )
+
+
+def part(case: str, rank: int, world: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A process's share of the batch; of world 1 the whole."""
+    users, items, negatives = (x[:8].chunk(world)[rank] for x in batch())
+    return users, items, negatives[:, None] if case == "ours" else negatives
+
+
+class Loss(nn.Module):
+    """Makes a named loss the forward, which is what DistributedDataParallel runs."""
+
+    def __init__(self, model: Distilled) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, interaction: tuple[Tensor, ...]) -> Tensor:
+        return self.model.calculate_loss(interaction)
+
+
+def main(rank: int, world: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world
+    )
+    for case in CASES:
+        model = build(case)
+        if rank > 0:  # overwritten by what the first process has
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.add_(1)
+        ddp = DistributedDataParallel(
+            model if case == "ours" else Loss(model), **{NOT_AT_EVERY_STEP: False}
+        )
+        losses = []
+        for _ in range(2):  # twice: the second finds parameters that were not used
+            model.zero_grad()
+            loss = ddp(part(case, rank, world))
+            loss.backward()
+            losses.append(loss.detach())
+        assert losses[0] == losses[1]
+        grads = {k: p.grad for k, p in model.named_parameters()}
+        torch.save({"loss": losses[0], "grads": grads}, folder / f"{case}{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

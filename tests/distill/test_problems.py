@@ -1,0 +1,214 @@
+"""What goes wrong is said by a class of its own, which a section of the documentation explains."""
+
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import strangers
+import torch
+import torch.nn.functional as F
+from readme_snippets import run
+from strangers import ITEMS, USERS, batch, batch_items, features, labels
+from torch import nn
+
+import sgfd
+from sgfd import DistillationWarning, ProjectionError, distill, find_projections
+
+PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+PROBLEMS = [
+    value
+    for value in vars(sgfd).values()
+    if isinstance(value, type) and issubclass(value, (ProjectionError, DistillationWarning))
+]
+
+
+@pytest.fixture(autouse=True)
+def _same_parameters_every_time():
+    torch.manual_seed(5)
+
+
+def wrap(model, given=None, **options):
+    options = {"loss_method": "calculate_loss", "items": batch_items} | options
+    return distill(model, given or features(), labels(), **options)
+
+
+def steps(model, loss, count=60, parameters=None):
+    optimizer = torch.optim.SGD(parameters or list(model.parameters()), lr=0.1)
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+
+def train(model, count=60, parameters=None):
+    steps(model, lambda: model.calculate_loss(batch()), count, parameters)
+
+
+def test_every_problem_has_a_section_and_every_section_is_a_problem():
+    text = PAGE.read_text()
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert sorted(sections) == sorted(p.__name__ for p in PROBLEMS)
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        assert "```python\n" in section, section.splitlines()[0]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_message_ends_with_the_way_to_its_section(problem):
+    sentence = problem("It went wrong.")
+    expected = f"It went wrong.\nSee docs/troubleshooting.md#{problem.__name__.lower()}"
+    assert str(sentence) == expected
+    assert str(pickle.loads(pickle.dumps(sentence))) == expected
+    if issubclass(problem, Warning):
+        with pytest.warns(problem) as caught:
+            warnings.warn("It went wrong.", problem, stacklevel=1)
+        assert str(caught[0].message) == expected
+
+
+def test_the_examples_of_the_page_run():
+    assert run(PAGE) == len(PROBLEMS) + 1  # and the recommender that they are about
+
+
+def test_what_is_wrong_with_a_layer_has_its_own_error():
+    with pytest.raises(sgfd.NoLayerError, match="No layer reads"):
+        wrap(strangers.BareParameter())
+    with pytest.raises(sgfd.NoLayerError, match="'joint' has the width of image and text"):
+        wrap(strangers.Concatenated())
+    for path in ("no.such", "text_trs", "users"):
+        with pytest.raises(sgfd.NoLayerError, match=re.escape("projections['image']")):
+            wrap(strangers.SeparateBuffers(), projections={"image": path})
+    with pytest.raises(sgfd.AmbiguousLayerError, match="2 layers have that width"):
+        wrap(strangers.DeadTwin())
+    with pytest.raises(sgfd.AmbiguousLayerError, match="the only layer of a width"):
+        find_projections(nn.ModuleDict({"a": nn.Linear(5, 3)}), {"title": 5, "desc": 5})
+    with pytest.raises(ProjectionError, match="modalities without features") as error:
+        wrap(strangers.SeparateBuffers(), projections={"audio": "image_trs"})
+    assert type(error.value) is ProjectionError
+
+
+class ReadsTheBatch(strangers.SeparateBuffers):
+    """Projects no more than the rows it needs, which ``rows`` names."""
+
+    def rows(self, items):
+        return self.image_feat[items]
+
+    def calculate_loss(self, interaction):
+        users, positives, negatives = interaction
+        items = torch.cat([positives, negatives])
+        read = self.ids(items) + self.image_trs(self.rows(items))[: len(items)]
+        positive, negative = (read + self.text_trs(self.text_feat)[items]).chunk(2)
+        return -F.logsigmoid((self.users(users) * (positive - negative)).sum(1)).mean()
+
+
+class Normalizes(ReadsTheBatch):
+    def rows(self, items):
+        return F.normalize(self.image_feat[items])
+
+
+class AddsUsers(ReadsTheBatch):
+    def rows(self, items):
+        return torch.cat([self.image_feat[items], torch.randn(5, self.image_feat.shape[1])])
+
+
+class AddsItemsOfItsOwn(ReadsTheBatch):
+    def rows(self, items):
+        return torch.cat([self.image_feat[items], self.image_feat])
+
+
+class Shuffles(strangers.SeparateBuffers):
+    def item_features(self):
+        order = torch.arange(ITEMS).flip(0)
+        return self.image_trs(self.image_feat[order])[order] + self.text_trs(self.text_feat)
+
+
+def test_rows_that_are_no_items_are_foreign():
+    with pytest.warns(sgfd.ForeignRowsWarning, match=f"given {USERS + ITEMS} rows, more than"):
+        wrap(strangers.SeesUsers()).calculate_loss(batch())
+    text = r"'image_trs'.*no row of features\['image'\]: \d of 16 looked at"
+    with pytest.warns(sgfd.ForeignRowsWarning, match=text):
+        wrap(AddsUsers()).calculate_loss(batch())
+
+
+def test_features_that_are_not_those_given_are_other_features():
+    given = features()
+    given["text"] = given["text"] + 0.5
+    with pytest.warns(sgfd.OtherFeaturesWarning, match=r"'text'\] \(largest difference 0\.5\)"):
+        wrap(strangers.SeparateBuffers(), given).calculate_loss(batch())
+    x = features()["image"]
+    items = torch.cat([batch()[1], batch()[2]])
+    picked = items[torch.linspace(0, len(items) - 1, 16).long()]
+    far = torch.cdist(F.normalize(x[picked]), x, p=torch.inf).amin(1).max()
+    with pytest.warns(sgfd.OtherFeaturesWarning) as caught:
+        wrap(Normalizes()).calculate_loss(batch())
+    assert f"(largest difference {far:.3g} from the nearest one)" in str(caught[0].message)
+
+
+@pytest.mark.parametrize("kind", [ReadsTheBatch, AddsItemsOfItsOwn, Shuffles])
+def test_rows_of_items_in_any_order_and_number_are_no_problem(kind):
+    train(wrap(kind()))
+
+
+def test_rows_that_stand_for_what_is_missing_are_the_recommenders_affair():
+    given = features()
+    given["image"][:4] = torch.nan
+
+    class Zeros(ReadsTheBatch):
+        def rows(self, items):
+            return torch.where(items[:, None] < 4, 0, self.image_feat[items])
+
+    train(wrap(Zeros(), given))
+
+
+def test_a_student_that_is_never_called_is_unused_even_if_it_is_the_only_one():
+    class ByWeight(strangers.SeparateBuffers):
+        def item_features(self):
+            return self.image_feat @ self.image_trs.weight.T
+
+    given = {"image": features()["image"]}
+    with pytest.warns(sgfd.UnusedStudentWarning, match="'image_trs'.*was never called while 50"):
+        train(wrap(ByWeight(), given))
+    own = distill(ByWeight(), given, labels())
+
+    def loss():
+        return own.calculate_loss(batch()) + own.distillation_loss(batch_items(batch()))
+
+    steps(own, loss, count=49)
+    with pytest.warns(sgfd.UnusedStudentWarning):
+        steps(own, loss, count=2)
+    steps(own, loss)  # once is enough
+
+
+def test_a_warm_up_of_teacher_and_students_is_no_unused_student():
+    warm = wrap(strangers.SeparateBuffers())
+    steps(warm, lambda: warm.distillation_loss(torch.arange(ITEMS)), count=120)
+    assert warm._watch.losses == 0
+
+
+def test_the_remaining_warnings_have_their_classes():
+    class Ignored(strangers.SeparateBuffers):
+        def item_features(self):
+            return super().item_features().detach()
+
+    with pytest.warns(sgfd.NoGradientWarning, match="got no gradient from the recommendation"):
+        train(wrap(Ignored()))
+    idle = wrap(strangers.SeparateBuffers())
+    with pytest.warns(sgfd.IdleTeacherWarning, match="the teacher did not"):
+        train(idle, parameters=list(idle.backbone.parameters()))
+
+
+def test_an_idle_teacher_shows_by_any_student_that_moves():
+    idle = wrap(strangers.SeparateBuffers())
+    idle.student("image").requires_grad_(False)
+    with pytest.warns(sgfd.IdleTeacherWarning):
+        train(idle, parameters=[p for p in idle.backbone.parameters() if p.requires_grad])
+
+
+def test_a_layer_may_read_no_rows_or_sparse_ones():
+    class Odd(strangers.SeparateBuffers):
+        def item_features(self):
+            self.image_trs(self.image_feat[:0])
+            self.text_trs(self.text_feat.to_sparse())
+            return super().item_features()
+
+    assert wrap(Odd()).calculate_loss(batch()).isfinite()
