@@ -19,16 +19,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from memory import peak_mb
 from scipy.sparse import csr_array
 from torch import Tensor
 from tqdm import tqdm
-from yardsticks import YARDSTICKS, distillation_loss
+from yardsticks import YARDSTICKS, distillation_loss, project
 
 from sgfd import Distilled, distill, release
 from sgfd.backbones import BM3, GRCN, MAML, VBPR, Batch, Recommender
@@ -57,11 +59,9 @@ class Case(NamedTuple):
 def interactions() -> csr_array:
     """As many pairs as Office has; items are the more popular the lower their index."""
     rng = np.random.default_rng(0)
-    keys: set[int] = set()
-    while len(keys) < PAIRS:
-        items = (ITEMS * rng.random(PAIRS) ** 2).astype(np.int64)
-        keys.update((rng.integers(0, USERS, PAIRS) * ITEMS + items).tolist())
-    users, items = np.divmod(np.array(sorted(keys)[:: len(keys) // PAIRS][:PAIRS]), ITEMS)
+    items = (ITEMS * rng.random(2 * PAIRS) ** 2).astype(np.int64)
+    keys = np.unique(rng.integers(0, USERS, 2 * PAIRS) * ITEMS + items)
+    users, items = np.divmod(rng.choice(keys, PAIRS, replace=False), ITEMS)
     return csr_array((np.ones(len(users)), (users, items)), shape=(USERS, ITEMS))
 
 
@@ -75,7 +75,15 @@ def build(backbone: str, settings: str) -> Case:
         options = options | {"num_routings": 0, "prune": False}
     model = kind(train, features, dim=DIM, **options)  # type: ignore[arg-type]
     if settings == "release":
-        preset = release.settings(WIDTHS, CLASSES, out_features=DIM)
+        # As examples/reproduce.py has it.
+        activation = {GRCN: None, MAML: partial(F.leaky_relu, negative_slope=0.2)}
+        preset = release.settings(
+            WIDTHS,
+            CLASSES,
+            out_features=DIM,
+            activation=activation.get(kind, F.leaky_relu),
+            normalize=kind is not MAML,
+        )
         wrapped = distill(model, features, labels, **preset._asdict())
     else:
         wrapped = distill(model, features, labels, num_classes=CLASSES)
@@ -100,8 +108,13 @@ def losses(case: Case) -> dict[str, Callable[[Batch], Tensor]]:
     own = YARDSTICKS[type(backbone)]
 
     def straightforward(batch: Batch) -> Tensor:
-        loss = own(backbone, batch, case.features, case.structure)
-        return loss + distillation_loss(case.model, backbone.items_of(batch), case.features)
+        read = project(case.model, case.features)
+        loss = own(
+            backbone, batch, {m: forward for m, (forward, _) in read.items()}, case.structure
+        )
+        embeddings = {m: embed for m, (_, embed) in read.items()}
+        items = backbone.items_of(batch)
+        return loss + distillation_loss(case.model, items, case.features, embeddings)
 
     return {"ours": case.model, "straightforward": straightforward}
 
@@ -160,8 +173,9 @@ def measure(backbone: str, settings: str, backends: list[str], repeats: int) -> 
     """One row per backend."""
     case = build(backbone, settings)
     steps: dict[str, Callable[[int], float]] = {}
-    with use_backend("torch"):
-        check_equal(case)
+    for backend in backends:
+        with use_backend(backend):
+            check_equal(case)
     ways = losses(case)
     steps = {"straightforward": stepper(case, ways["straightforward"])}
     steps |= dict.fromkeys(backends, stepper(case, ways["ours"]))

@@ -1,7 +1,7 @@
 """The same training losses the straightforward way, as the release and MMRec write them.
 
-Each function computes what a distilled backbone of ours computes, from the very same parameters,
-with none of the savings: the teacher reads every row of the batch, repeats and all; every step
+Each computes what a distilled backbone of ours computes, from the very same parameters, with none
+of the savings: the teacher reads every row of the batch, repeats and all; every step
 projects the whole catalog; chains of linear layers stay chains; messages are (edges, width)
 tensors that are gathered and scattered. ``steps.py`` checks that both agree before timing them.
 """
@@ -20,9 +20,26 @@ def unit(x: Tensor) -> Tensor:
     return F.normalize(x, dim=-1)
 
 
-def distillation_loss(model: Distilled, items: Tensor, features: dict[str, Tensor]) -> Tensor:
-    """Teacher and student of every row of the batch."""
-    teacher, embeddings, students = model.teacher, {}, {}
+def project(model: Distilled, features: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each student's ``forward`` and ``embed`` of the whole catalog, by one product."""
+    read = {}
+    for m, table in features.items():
+        student = model.student(m)
+        y = F.linear(table, student.weight, student.bias)
+        forward = y if student.activation is None else student.activation(y)
+        embed = y if student.embed_activation is None else student.embed_activation(y)
+        read[m] = (
+            unit(forward) if student.normalize else forward,
+            unit(embed) if student.embed_normalize else embed,
+        )
+    return read
+
+
+def distillation_loss(
+    model: Distilled, items: Tensor, features: dict[str, Tensor], catalog: dict[str, Tensor]
+) -> Tensor:
+    """Teacher on every row of the batch; students' embeddings of the catalog, the rows taken."""
+    teacher, embeddings = model.teacher, {}
     for m, table in features.items():
         x = table[items]
         layers = list(teacher.extractors[m])
@@ -30,23 +47,20 @@ def distillation_loss(model: Distilled, items: Tensor, features: dict[str, Tenso
             x = layer(x)
             x = x if teacher.inner_activation is None else teacher.inner_activation(x)
         x = layers[-1](x)
-        embeddings[m] = unit(x if teacher.activation is None else teacher.activation(x))
-        # The release's students read the whole catalog at every step; the batch's rows are taken.
-        student = model.student(m)
-        y = F.linear(table, student.weight, student.bias)
-        y = y if student.embed_activation is None else student.embed_activation(y)
-        students[m] = unit(y)[items]
+        x = x if teacher.activation is None else teacher.activation(x)
+        embeddings[m] = unit(x) if teacher.normalize else x
     taught = Semantics(
         embeddings,
         {m: teacher.classifiers[m](x) for m, x in embeddings.items()},
         teacher.fuse(embeddings),
     )
+    students = {m: x[items] for m, x in catalog.items()}
     learned = Semantics(students, {m: teacher.classifiers[m](x) for m, x in students.items()}, None)
     return model.sgfd_loss(taught, learned, model._labels[items])
 
 
-def bm3(model: BM3, batch: Batch, features: dict[str, Tensor], adjacency: Tensor) -> Tensor:
-    """Propagation by a COO product, the whole catalog through projections and predictor."""
+def bm3(model: BM3, batch: Batch, read: dict[str, Tensor], adjacency: Tensor) -> Tensor:
+    """Propagation by a COO product, the whole catalog through the predictor."""
     n = model.num_users
     x = torch.cat([model.user_embedding.weight, model.item_embedding.weight])
     layers = [x]
@@ -62,15 +76,14 @@ def bm3(model: BM3, batch: Batch, features: dict[str, Tensor], adjacency: Tensor
 
     u, i = batch[0], batch[1]
     loss = distance(u_online[u], i_target[i]) + distance(i_online[i], u_target[u])
-    for m, projection in model.projections.items():
-        f = projection(features[m])
+    for f in read.values():
         online, target = model.predictor(f), f.detach()
         pull = distance(online[i], i_target[i]) + distance(online[i], target[i])
         loss = loss + model.cl_weight * pull
     return loss + model.reg_weight * (users.norm() + items.norm()) / model.num_items
 
 
-def grcn(model: GRCN, batch: Batch, features: dict[str, Tensor], edges: Tensor) -> Tensor:
+def grcn(model: GRCN, batch: Batch, read: dict[str, Tensor], edges: Tensor) -> Tensor:
     """Messages as (edges, width) tensors, in both directions, gathered and scattered."""
     n = model.num_users
     source, target = torch.cat([edges, edges.flip(0)], dim=1)  # users to items, items to users
@@ -94,8 +107,8 @@ def grcn(model: GRCN, batch: Batch, features: dict[str, Tensor], edges: Tensor) 
         return scatter(attention[:, None] * messages, target), attention
 
     parts, weights = [], []
-    for m, projection in model.projections.items():
-        items = unit(F.leaky_relu(projection(features[m])))
+    for m, f in read.items():
+        items = unit(F.leaky_relu(f))
         users = unit(model.preferences[m].weight)
         back = slice(edges.shape[1], None)  # items to users
         for _ in range(model.num_routings):
@@ -123,12 +136,11 @@ def grcn(model: GRCN, batch: Batch, features: dict[str, Tensor], edges: Tensor) 
     return loss + model.reg_weight * sum(x.square().mean() for x in read)
 
 
-def vbpr(model: VBPR, batch: Batch, features: dict[str, Tensor], _: None) -> Tensor:
-    """The whole catalog through the projections."""
+def vbpr(model: VBPR, batch: Batch, read: dict[str, Tensor], _: None) -> Tensor:
+    """BPR on the batch's rows of what was projected."""
     rows = model.items_of(batch)
     factors, bias = [model.item_embedding(rows)], model.item_bias(rows).squeeze(-1)
-    for m, projection in model.projections.items():
-        factors.append(projection(features[m])[rows])
+    factors += [f[rows] for f in read.values()]
     i = torch.cat(factors, -1).view(len(batch[0]), -1, sum(f.shape[-1] for f in factors))
     u = model.user_factors(batch[0])
     scores = (u[:, None] * i).sum(-1) + bias.view(i.shape[:2])
@@ -137,9 +149,9 @@ def vbpr(model: VBPR, batch: Batch, features: dict[str, Tensor], _: None) -> Ten
     return loss + model.reg_weight * norms
 
 
-def maml(model: MAML, batch: Batch, features: dict[str, Tensor], _: None) -> Tensor:
-    """The whole catalog through the feature projection, attention on every pair as it comes."""
-    x = unit(torch.cat([p(features[m]) for m, p in model.projections.items()], -1))
+def maml(model: MAML, batch: Batch, read: dict[str, Tensor], _: None) -> Tensor:
+    """The whole catalog through the feature layers, attention on every pair as it comes."""
+    x = unit(torch.cat(list(read.values()), -1))
     first, second, third, last = model.feature_layers
     x = last(third(unit(second(unit(first(x).relu())).relu())).relu())
     x = x / x.norm(dim=-1, keepdim=True).clamp(min=1)

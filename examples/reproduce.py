@@ -10,7 +10,7 @@ FeatureText_normal.npy, MetaData_normal.npy. Weights, rates and sizes are those 
 
 - all: linear teacher chain, softmax of softmax, L1, distillation's gradient into the teacher
 - bm3: the plain model trains its raw features, as its authors' does
-- grcn: routing moves no user, edges are not pruned
+- grcn: routing moves no user; the plain model prunes edges, the distilled one does not
 - maml: only the two embedding tables train, and no distillation term reaches them; what the
   distilled model gains on the plain one is its student's LeakyReLU
 """
@@ -79,7 +79,7 @@ def build(args: argparse.Namespace, data: Dataset, *, distilled: bool) -> torch.
     if args.release and args.backbone == "bm3":
         options = {"train_features": not distilled}
     elif args.release and args.backbone == "grcn":
-        options = {"num_routings": 0, "prune": False}
+        options = {"num_routings": 0, "prune": not distilled}
     options = {"dim": recipe.dim, "seed": args.seed, **recipe.options, **options}
     model = getattr(backbones, args.backbone.upper())(data.train, data.features, **options)
     if distilled:
@@ -98,6 +98,9 @@ def build(args: argparse.Namespace, data: Dataset, *, distilled: bool) -> torch.
         given = (data.features, data.labels)
         model = distill(model, *given, num_classes=data.num_classes, seed=args.seed, **parts)
     if args.release and args.backbone == "maml":
+        own = model.backbone if distilled else model
+        with torch.no_grad():  # items start at their features, by the student that reads them now
+            own.item_embedding.weight.copy_(own.item_features(torch.arange(own.num_items)))
         tables = ("user_embedding.weight", "item_embedding.weight")
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.endswith(tables))

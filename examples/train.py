@@ -149,7 +149,7 @@ def draw_features(
     distilled = models["distilled"].export()
     for m, after in distilled.items():
         projection = models["plain"].projections[m]
-        x = torch.from_numpy(data.features[m]).to(projection.weight)
+        x = models["plain"].features[m](None).to(projection.weight)  # what is missing filled
         figure = plot_feature_maps(
             projection(x).detach().cpu(),
             after,

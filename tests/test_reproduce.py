@@ -184,11 +184,13 @@ def test_the_release_has_its_own_backbones(build):
     plain, distilled = build("bm3", release=True)
     assert isinstance(plain.features["text"].values, torch.nn.Parameter)
     assert not isinstance(distilled.features["text"].values, torch.nn.Parameter)
-    for model in build("grcn", release=True):
-        assert (model.num_routings, model.prune) == (0, False)
+    for model, prune in zip(build("grcn", release=True), (True, False), strict=True):
+        assert (model.num_routings, model.prune) == (0, prune)
     for model in build("maml", release=True):
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
         assert [name.removeprefix("backbone.") for name in trained] == [
             "user_embedding.weight",
             "item_embedding.weight",
         ]
+        starts = model.item_features(torch.arange(model.num_items))
+        assert torch.equal(model.item_embedding.weight, starts)

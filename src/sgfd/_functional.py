@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Activation = Callable[[Tensor], Tensor]
@@ -41,6 +42,14 @@ def check_modalities(names: Iterable[str]) -> None:
                 "A modality's name becomes a module's: it must be a string, not empty, without a "
                 f"dot and no attribute of nn.ModuleDict; got {name!r}. Rename it."
             )
+
+
+def take(table: Tensor, rows: Tensor) -> Tensor:
+    """``table[rows]``, repeats and all, (*rows.shape, D), with the same gradient every time.
+
+    That of ``table[rows]`` adds up repeats in whatever order the threads of a CPU come.
+    """
+    return F.embedding(rows, table)
 
 
 class Distinct(NamedTuple):

@@ -72,6 +72,32 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_generator_alone(kind)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
+def test_gradients_have_the_same_bits_every_time_with_two_threads(kind):
+    rng = np.random.default_rng(7)
+    matrix = csr_array((rng.random((900, 400)) < 0.03).astype(float))
+    x = {"image": torch.randn(400, 40, generator=torch.manual_seed(0))}
+    users, items = (torch.from_numpy(rng.integers(0, n, 3000)) for n in (900, 400))
+    pairs = Batch(users, items, torch.from_numpy(rng.integers(0, 400, (3000, 2))))
+    model = distill(
+        kind(matrix, x, dim=32, dropout=0.0) if kind in (BM3, MAML) else kind(matrix, x, dim=32),
+        x,
+        torch.arange(400) % 9,
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = None
+        for _ in range(6):
+            model.zero_grad()
+            model(pairs).backward()
+            gradients = [p.grad.clone() for p in model.parameters()]
+            first = first or gradients
+            assert all(map(torch.equal, first, gradients))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
 def test_a_reloaded_checkpoint_scores_the_same(kind, tmp_path):
     model = kind(interactions(), features("image", "text"), dim=6, seed=1)
     torch.save(model.state_dict(), tmp_path / "model.pt")

@@ -116,16 +116,16 @@ def test_routing_moves_users_towards_their_items_and_leaves_those_without_any():
     assert moved.equal(~alone)
 
 
-def test_dropped_edges_carry_nothing_and_only_in_training():
+def test_dropped_edges_carry_nothing_and_scores_never_drop_any():
     model = GRCN(interactions(), features("image"), dim=6, dropout=0.9)
-    model.eval()
     exact = model.representations()
-    torch.testing.assert_close(exact, model.representations())
-    model.train()
+    assert model.training
+    torch.testing.assert_close(model.scores(torch.arange(USERS)), exact[0] @ exact[1].T)
     torch.manual_seed(0)
-    users, _ = model.representations()
+    dropped = model(batch())
     torch.manual_seed(0)
     kept = F.dropout(torch.ones(model.graph.num_edges), 0.9)
+    users, _ = model.representations(kept)
     alone = torch.ones(USERS, dtype=torch.bool)
     alone[model.graph.edge_users[kept > 0]] = False
     assert alone.sum() > 3  # of those whose every edge fell, only what they are is left
@@ -133,7 +133,7 @@ def test_dropped_edges_carry_nothing_and_only_in_training():
         F.normalize(model.user_embedding.weight), [F.normalize(model.preferences["image"].weight)]
     )
     torch.testing.assert_close(users[alone], untouched[alone])
-    assert not torch.allclose(users, exact[0])
+    assert not torch.allclose(dropped, model.eval()(batch()))
 
 
 def test_without_confidence_there_is_no_parameter_for_it():

@@ -145,7 +145,9 @@ def test_a_cold_evaluation_is_a_plain_one_on_either_catalog():
     # Among all, by hand: the rank of a user's new item among everything it has not seen.
     user = int(found.among_all.users[0])
     scores = torch.cat([model.scores(torch.tensor([user])), new(torch.tensor([user]))], 1)[0]
-    scores[: split.warm.num_items][split.warm.seen[[user]].toarray()[0] > 0] = -torch.inf
+    scores[: split.warm.num_items][
+        (split.warm.seen + split.warm.test)[[user]].toarray()[0] > 0
+    ] = -torch.inf
     best = scores.topk(20).indices - split.warm.num_items
     hits = sum(split.target.toarray()[user, i] for i in best.tolist() if i >= 0)
     recall = found.among_all.per_user["recall@20"][0]

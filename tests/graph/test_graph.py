@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from sgfd.graph import Bipartite, backend, propagate, use_backend
 
@@ -28,8 +28,11 @@ def test_stored_zeros_and_values_are_no_weights():
 
 def test_duplicate_edges_are_an_error():
     twice = csr_array((np.ones(2), np.array([1, 1]), np.array([0, 2, 2])), shape=(2, 3))
-    with pytest.raises(ValueError, match=r"each \(user, item\) once; 1 of 2 entries repeat one"):
-        Bipartite(twice)
+    for form in (twice, coo_array((np.ones(2), ([1, 1], [2, 2])), shape=(2, 3))):
+        with pytest.raises(ValueError, match=r"\(user, item\) once; 1 of 2 entries repeat one"):
+            Bipartite(form)
+    with pytest.raises(TypeError, match="must be a SciPy sparse .* got ndarray"):
+        Bipartite(np.eye(3))
 
 
 def test_the_graph_moves_with_its_module_and_stays_out_of_checkpoints():

@@ -278,6 +278,10 @@ def test_wrong_shapes_are_named():
         sddmm(graph.to_users, torch.ones(2, 2), torch.ones(2, 2))
     with pytest.raises(ValueError, match="equally wide; got 2 and 4"):
         sddmm(graph.to_users, torch.ones(2, 2), torch.ones(3, 4))
+    with pytest.raises(TypeError, match=r"x must be floating, .* got torch.int64"):
+        spmm(graph.to_users, torch.ones(3, 2, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"graph.to_users or graph.to_items, .* got Bipartite"):
+        spmm(graph, x)
     with pytest.raises(ValueError, match=r"scores must be \(3,\)"):
         edge_softmax(graph.to_users, torch.ones(4))
     with pytest.raises(ValueError, match="index_dtype must be .* got torch.int16 for 3 edges"):

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
-from sgfd._features import FeatureSource, FeatureTable
+from sgfd._features import FeatureSource, FeatureTable, _tensor, checked_shape
 from sgfd._functional import check_modalities
 from sgfd._sources import new_rows
 
@@ -62,8 +62,8 @@ class Recommender(nn.Module, ABC):
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """``scores``, with what is the same for all users computed once.
 
-        For ranking many users, batch by batch: ``evaluate(model.scorer(), ...)``. It answers for
-        the parameters as they are now; take another after training on.
+        For ranking many users, batch by batch: ``evaluate(model.scorer(), ...)``. Take another
+        after training on: what this one says then is undefined.
         """
         return self.scores
 
@@ -195,6 +195,7 @@ def new_features(tables: nn.ModuleDict, features: NewFeatures, like: Tensor) -> 
     found = {}
     for m, table in tables.items():
         assert isinstance(table, FeatureTable)
-        rows = new_rows(table, f"New features[{m!r}]", torch.as_tensor(features[m]), table.width)
-        found[m] = rows.to(like)
+        name = f"New features[{m!r}]"
+        checked_shape(features[m], name, None)
+        found[m] = new_rows(table, name, _tensor(features[m]), table.width).to(like)
     return found

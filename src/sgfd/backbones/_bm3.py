@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._features import FeatureSource
-from sgfd._functional import distinct
+from sgfd._functional import distinct, take
 from sgfd._seed import seeded
 from sgfd.backbones._base import Recommender, check_batch, dot_scorer, feature_tables
 from sgfd.graph import Bipartite, propagate
@@ -115,12 +115,12 @@ class BM3(Recommender):
         user_rows, user_of, _ = distinct(batch[0])
         item_rows, item_of, _ = distinct(batch[1])
         u, i = users[user_rows], items[item_rows]
-        u_target, i_target = self._target(u)[user_of], self._target(i)[item_of]
-        loss: Tensor = _distance(self.predictor(u)[user_of], i_target)
-        loss = loss + _distance(self.predictor(i)[item_of], u_target)
+        u_target, i_target = take(self._target(u), user_of), take(self._target(i), item_of)
+        loss: Tensor = _distance(take(self.predictor(u), user_of), i_target)
+        loss = loss + _distance(take(self.predictor(i), item_of), u_target)
         for m, projection in self.projections.items():
             f = projection(self.features[m](item_rows).to(u.dtype))
-            online, target = self.predictor(f)[item_of], self._target(f)[item_of]
+            online, target = take(self.predictor(f), item_of), take(self._target(f), item_of)
             pull = _distance(online, i_target) + _distance(online, target)
             loss = loss + self.cl_weight * pull
         # Frobenius norms over all nodes, divided by the items, as the authors' code has it.

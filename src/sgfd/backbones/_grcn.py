@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._features import FeatureSource
-from sgfd._functional import Activation, activate
+from sgfd._functional import Activation, activate, take, widen
 from sgfd._seed import seeded
 from sgfd.backbones._base import (
     NewFeatures,
@@ -150,11 +150,12 @@ class GRCN(Recommender):
             contents.append(attend(self.graph, users, items, self.message_activation, kept))
         return contents
 
-    def representations(self) -> tuple[Tensor, Tensor]:
-        """Users (num_users, width) and items (num_items, width), from parameters alone."""
-        kept = None
-        if self.training and self.dropout > 0:
-            kept = dropout_edges(self.graph.to_users, self.dropout)
+    def representations(self, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Users (num_users, width) and items (num_items, width), from parameters alone.
+
+        Args:
+            kept: as in ``contents``; ``forward`` drops edges in training, scores never do.
+        """
         contents = self.contents(kept)
         to_users = self._weigh([c.to_users for c in contents], self.item_confidence, "items")
         to_items = self._weigh([c.to_items for c in contents], self.user_confidence, "users")
@@ -174,10 +175,13 @@ class GRCN(Recommender):
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch with one negative per pair or more."""
         check_batch(batch, negatives=True)
-        all_users, all_items = self.representations()
+        kept = None
+        if self.training and self.dropout > 0:
+            kept = dropout_edges(self.graph.to_users, self.dropout)
+        all_users, all_items = self.representations(kept)
         rows = self.items_of(batch)
-        u, i = all_users[batch[0]], all_items[rows].view(len(batch[0]), -1, all_items.shape[1])
-        scores = torch.einsum("bd,bnd->bn", u, i)
+        u, i = take(all_users, batch[0]), take(all_items, rows.view(len(batch[0]), -1))
+        scores = widen(torch.einsum("bd,bnd->bn", u, i))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         read = [self.user_embedding(batch[0]), self.item_embedding(rows)]
         read += [preference(batch[0]) for preference in self.preferences.values()]
@@ -217,7 +221,7 @@ class GRCN(Recommender):
         values = torch.stack(attention, dim=-1)
         if confidence is not None:
             ends = self.graph.edge_users if sender == "users" else self.graph.edge_items
-            values = values * confidence[ends]
+            values = values * take(confidence, ends)
         weights = self.pool(values, -1)
         return weights.relu() if self.prune else weights
 

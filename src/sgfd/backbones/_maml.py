@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._features import FeatureSource
-from sgfd._functional import activate, distinct, widen
+from sgfd._functional import activate, distinct, take, widen
 from sgfd._seed import seeded
 from sgfd.backbones._base import (
     NewFeatures,
@@ -47,7 +47,8 @@ class MAML(Recommender):
     :math:`\lVert i - f_i\rVert^2` over its distinct items, plus :math:`\lambda_c` times the
     ``covariance_penalty`` of its distinct users and items together, plus :math:`\lambda_r` times
     the mean squared length of the rows of the attention's last layer, which bounds how far the
-    metrics of two pairs can differ. Items start at their features.
+    metrics of two pairs can differ. Items start at their features as the layers give them when
+    the model is made (a student put there later that adds an activation gives others).
 
     Rows of users and items that an optimizer's step has taken out of the unit ball are put back in
     place by the next training forward, in the whole tables, so that all replicas of
@@ -129,6 +130,7 @@ class MAML(Recommender):
         self.projections = nn.ModuleDict(layers)
         with torch.no_grad():
             self.item_embedding.weight.copy_(self._all_features())
+        self._clip()
 
     def item_features(self, rows: Tensor, *, dropout: float = 0.0) -> Tensor:
         """Features f of some items, (n, dim).
@@ -163,7 +165,7 @@ class MAML(Recommender):
         weights = self.attention.weights(
             self.attention.of_users(u).at(user_of), self.attention.of_items(i, f).at(item_of)
         )
-        distances = weighted_distance(weights, u[user_of], i[item_of])
+        distances = weighted_distance(weights, take(u, user_of), take(i, item_of))
         loss = rank_weighted_hinge(
             distances[:, 0], distances[:, 1:], margin=self.margin, num_items=self.num_items
         ).mean()
@@ -208,4 +210,6 @@ class MAML(Recommender):
     @torch.no_grad()
     def _clip(self) -> None:
         for table in (self.user_embedding.weight, self.item_embedding.weight):
-            table.copy_(clip_rows(table))
+            length = torch.linalg.vector_norm(table, dim=-1, keepdim=True)
+            # Rows that rounding alone puts outside stay: two forwards must not differ by them.
+            table.div_(torch.where(length > 1 + 1e-6, length, 1.0))

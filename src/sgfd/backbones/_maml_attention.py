@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgfd._functional import widen
+from sgfd._functional import take, widen
 from sgfd.backbones._maml_terms import weighted_distance
 
 
@@ -21,9 +21,9 @@ class AttentionInput(NamedTuple):
     hidden: Tensor
     square: Tensor
 
-    def at(self, index: Tensor | slice) -> "AttentionInput":
+    def at(self, rows: Tensor) -> "AttentionInput":
         """Some rows, repeated or not."""
-        return AttentionInput(self.hidden[index], self.square[index])
+        return AttentionInput(take(self.hidden, rows), take(self.square, rows))
 
 
 class MetricAttention(nn.Module):
@@ -130,7 +130,7 @@ class MetricAttention(nn.Module):
             step = max_pairs // len(items[block])
             for start in range(0, len(users), step):
                 some = slice(start, start + step)
-                weights = self.weights(of_users.at(some), of_items)
+                weights = self.weights(AttentionInput(*(x[some] for x in of_users)), of_items)
                 distances[some, block] = weighted_distance(weights, users[some], items[block])
         return distances
 

@@ -80,8 +80,9 @@ def covariance_penalty(x: Tensor) -> Tensor:
     """
     x = widen(x)
     x = x - x.mean(0)
-    covariance = x.T @ x / len(x)
-    return covariance.square().sum() - covariance.diagonal().square().sum()
+    with torch.autocast(x.device.type, enabled=False):
+        covariance = x.T @ x / len(x)
+    return (covariance - covariance.diagonal().diag()).square().sum()
 
 
 def clip_rows(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._features import FeatureSource
-from sgfd._functional import distinct
+from sgfd._functional import distinct, take, widen
 from sgfd._seed import seeded
 from sgfd.backbones._base import (
     NewFeatures,
@@ -121,8 +121,8 @@ class VBPR(Recommender):
         rows, of, _ = distinct(self.items_of(batch))
         factors, bias = self.item_factors(rows)
         of = of.view(len(batch[0]), -1)
-        u, i = self.user_factors(batch[0]), factors[of]
-        scores = torch.einsum("bd,bnd->bn", u, i) + bias[of]
+        u, i = self.user_factors(batch[0]), take(factors, of)
+        scores = widen(torch.einsum("bd,bnd->bn", u, i) + take(bias.unsqueeze(1), of).squeeze(2))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         norms = u.square().sum(-1).mean() + i.square().sum(-1).mean()
         return loss + self.reg_weight * norms

@@ -55,7 +55,7 @@ def hold_out_items(data: Dataset, *, fraction: float = 0.2, seed: int) -> ColdSp
     pairs = csr_array(data.seen + data.test)
     there = np.flatnonzero(np.bincount(pairs.indices, minlength=data.num_items))
     count = round(fraction * len(there))
-    if not 0 < fraction < 1 or not 0 < count < data.num_items:
+    if not 0 < fraction < 1 or not 0 < count < len(there):
         raise ValueError(
             "fraction must be in 0..1 (both excluded) and leave items on both sides; got "
             f"{fraction} of {len(there)} items with interactions."

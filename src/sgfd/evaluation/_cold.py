@@ -26,7 +26,8 @@ class ColdEvaluation(NamedTuple):
 
     Attributes:
         among_new: only new items compete: do features tell which of them a user likes?
-        among_all: they compete with the catalog, without what the user has: are they shown at all?
+        among_all: they compete with the catalog, less what the user has there in any part: are
+            they shown at all?
     """
 
     among_new: Evaluation
@@ -74,6 +75,6 @@ def evaluate_cold(
         rank(
             lambda users: torch.cat([known(users), new(users)], dim=1),
             csr_array(hstack([empty, split.target], format="csr")),
-            csr_array(hstack([split.warm.seen, none_seen], format="csr")),
+            csr_array(hstack([split.warm.seen + split.warm.test, none_seen], format="csr")),
         ),
     )

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_array, csr_matrix, issparse
 from torch import Tensor, nn
 
 
@@ -89,8 +89,14 @@ class Bipartite(nn.Module):
         index_dtype: torch.dtype = torch.int64,
     ) -> None:
         super().__init__()
+        if not issparse(interactions):
+            raise TypeError(
+                "interactions must be a SciPy sparse (num_users, num_items) array or matrix; got "
+                f"{type(interactions).__qualname__}."
+            )
+        # Before the conversion, which adds up what a COO matrix repeats.
+        stored = interactions.nnz
         by_user = csr_array(interactions, copy=True)
-        stored = by_user.nnz
         by_user.sum_duplicates()
         if by_user.nnz != stored:
             raise ValueError(

@@ -36,7 +36,7 @@ def spmm(edges: Edges, x: Tensor, weights: Tensor | None = None) -> Tensor:
         tensor([[21.],
                 [30.]])
     """
-    _check_rows("x", x, edges.num_columns)
+    _check_rows("x", x, _checked(edges).num_columns)
     if weights is None:
         wide = widen(x)
         weights = edges.weights.to(wide.dtype)
@@ -68,7 +68,7 @@ def sddmm(edges: Edges, x: Tensor, y: Tensor) -> Tensor:
         >>> sddmm(graph.to_users, torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
         tensor([ 3.,  5., 10.])
     """
-    _check_rows("x", x, edges.num_rows)
+    _check_rows("x", x, _checked(edges).num_rows)
     _check_rows("y", y, edges.num_columns)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be equally wide; got {x.shape[1]} and {y.shape[1]}.")
@@ -99,7 +99,7 @@ def edge_softmax(edges: Edges, scores: Tensor) -> Tensor:
         >>> edge_softmax(graph.to_items, torch.zeros(3))
         tensor([1.0000, 0.5000, 0.5000])
     """
-    _checked_values("scores", edges, scores)
+    _checked_values("scores", _checked(edges), scores)
     shares: Tensor = _ops.edge_softmax(list(edges[:6]), widen(scores), _backend())
     return shares.to(scores.dtype)
 
@@ -171,7 +171,22 @@ def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.to(dtype), b.to(dtype)
 
 
+def _checked(edges: Edges) -> Edges:
+    if not isinstance(edges, Edges):
+        raise TypeError(
+            "The edges must be graph.to_users or graph.to_items, a direction of a Bipartite; got "
+            f"{type(edges).__qualname__}."
+        )
+    return edges
+
+
+def _check_floating(name: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must be floating, or what comes out is cut; got {x.dtype}.")
+
+
 def _check_rows(name: str, x: Tensor, rows: int) -> None:
+    _check_floating(name, x)
     if x.ndim != 2 or x.shape[0] != rows:
         raise ValueError(
             f"{name} must be ({rows}, D), one row per node; got shape {tuple(x.shape)}."
@@ -179,6 +194,7 @@ def _check_rows(name: str, x: Tensor, rows: int) -> None:
 
 
 def _checked_values(name: str, edges: Edges, values: Tensor) -> Tensor:
+    _check_floating(name, values)
     if values.shape != edges.weights.shape:
         raise ValueError(
             f"{name} must be {tuple(edges.weights.shape)}, one per edge by user, then by item; "

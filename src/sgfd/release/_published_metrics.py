@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sgfd.evaluation import bm3_release_metrics, grcn_full_accuracy, ranking_metrics, retrieved_ndcg
+from sgfd.evaluation._metrics import check_ks
 from sgfd.evaluation._ranking import interactions, ranked_hits, users_with_target
 from sgfd.release._recipes import Cell
 
@@ -43,7 +44,8 @@ def published_metrics(
 
     Raises:
         TypeError: as ``evaluate``.
-        ValueError: for another backbone; as ``evaluate``.
+        ValueError: for another backbone, or fewer than 20 items. What is both in ``target`` and
+            in ``seen`` is no error here: the release counts it as missed.
 
     Example:
         >>> import torch
@@ -58,6 +60,7 @@ def published_metrics(
     """
     if backbone not in ("bm3", "grcn", "maml"):
         raise ValueError(f"backbone must be 'bm3', 'grcn' or 'maml'; got {backbone!r}.")
+    check_ks([20], target.shape[1], "items")
     if backbone == "bm3":
         values = bm3_release_metrics(
             scores, target, seen=seen, batch_size=batch_size, device=device
