@@ -47,8 +47,9 @@ class MAML(Recommender):
     :math:`\lVert i - f_i\rVert^2` over its distinct items, plus :math:`\lambda_c` times the
     ``covariance_penalty`` of its distinct users and items together, plus :math:`\lambda_r` times
     the mean of :math:`(a - 1)^2`, which bounds how far the metrics of two pairs differ from the
-    plain one. Users start near the middle of the ball, a tenth from it. Items start at their features as the layers give them when
-    the model is made (a student put there later that adds an activation gives others).
+    plain one. Users start a tenth from the middle of the ball; items at their features, as the
+    layers give them when the model is made (a student put there later that adds an activation
+    gives others).
 
     Rows of users and items that an optimizer's step has taken out of the unit ball are put back in
     place by the next training forward, in the whole tables, so that all replicas of
