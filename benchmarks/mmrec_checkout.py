@@ -178,6 +178,7 @@ class Checkout:
         from utils.utils import get_model, init_seed
 
         init_seed(SEED)
+        self.train.pr = 0  # a loop that was left early would go on where it was
         self.train.pretrain_setup()
         with contextlib.redirect_stdout(io.StringIO()):
             model: nn.Module = get_model(self.config["model"])(self.config, self.train)

@@ -34,7 +34,6 @@ LAYERS = {
     "_lessons": {"_features", "_loss", "_teacher", "_terms"},
     "_sources": {"_features"},
     "_targets": {"_hierarchy", "_labels", "_loss", "_multilabel", "_terms"},
-    "_reuse": {"_student"},
     "_problems": set(),
     "_check_scores": {"_functional", "_problems"},
     "_substitute": {"_student", "_teacher"},

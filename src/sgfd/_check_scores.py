@@ -29,11 +29,13 @@ def check_scores(
 
     Args:
         model: the recommender, distilled or not.
-        loss: runs its training loss on a batch, with all that goes before it in training.
+        loss: runs its training loss on a batch, with all that goes before it in training. Where
+            that changes the batch in place, on a copy (``model.calculate_loss(batch.clone())``).
         scores: scores of some users, of one shape whenever it is called.
 
     Raises:
         ValueError: if no parameter trains, or scores differ by themselves in evaluation mode.
+        RuntimeError: if the loss runs once and fails when it is run again.
 
     Warns:
         CachedScoresWarning: if scores do not follow the parameters.
@@ -58,6 +60,17 @@ def check_scores(
         model.train()
         loss()
 
+    def run_again() -> None:
+        try:
+            run_loss()
+        except Exception as error:  # whatever a loss of the caller's own may raise
+            raise RuntimeError(
+                "loss ran once and failed when it was run again: "
+                f"{type(error).__name__}: {error}. Where it changes its batch in place (MMRec's "
+                "renumber items), let it have a copy each time: "
+                "lambda: model.calculate_loss(batch.clone())."
+            ) from error
+
     def score() -> Tensor:
         model.eval()
         return scores().detach().clone()
@@ -72,11 +85,11 @@ def check_scores(
                 p.add_(torch.randn_like(p) * (_NUDGE * torch.where(size > 0, size, 1)).to(p))
             moved = _copy(model)
             kept, again = score(), score()
-            run_loss()
+            run_again()
             model.load_state_dict(moved, strict=False)  # running statistics, say, are no cache
             fresh = score()
             model.load_state_dict(start, strict=False)
-            run_loss()  # what it keeps is of its own parameters again
+            run_again()  # what it keeps is of its own parameters again
         finally:
             model.load_state_dict(start, strict=False)
             for module, mode in modes.items():

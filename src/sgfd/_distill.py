@@ -11,7 +11,7 @@ from sgfd._features import FeatureSource
 from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
 from sgfd._seed import seeded
-from sgfd._sources import as_source, missing_masks, width_of
+from sgfd._sources import as_source, check_mapping, missing_masks, width_of
 from sgfd._student import FeatureStudent
 from sgfd._substitute import MakeStudent, check_student, distillable, makers, put
 from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
@@ -71,7 +71,7 @@ def distill(
         student: makes a student of a layer: one function for all, or ``{modality: function}``,
             the default for those left out. The default keeps the layer's function to the bit
             and only distils; ``paper_student`` gives it the paper's LeakyReLU and unit rows,
-            which by themselves helped some recommenders (VBPR) and not others (BM3).
+            which may help or hurt a recommender by themselves: compare with that control.
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
         loss: None for an ``SGFDLoss`` with its default weights and the functions that fit the
             labels: those of one label, of multi-hot labels, or of a ``hierarchy``.
@@ -87,7 +87,7 @@ def distill(
             (``AmbiguousLayerError``); the message lists candidates.
         ValueError: for features, labels or options that do not fit each other, and for layers
             with hooks, which a replacement would drop.
-        TypeError: for layers that are not exactly ``nn.Linear``.
+        TypeError: for layers that are not exactly ``nn.Linear``, and for arguments of other types.
 
     Example:
         >>> from sgfd import distill
@@ -105,6 +105,14 @@ def distill(
             "once, and wrap the result: DistributedDataParallel(distill(...)), "
             "torch.compile(distill(...))."
         )
+    check_mapping("features", features)
+    if loss is not None and not isinstance(loss, SGFDLoss):
+        raise TypeError(
+            f"loss must be an SGFDLoss, whose functions may be your own; got {_name(loss)}. The "
+            "recommendation loss stays the backbone's: name its method by loss_method=."
+        )
+    if teacher is not None and not isinstance(teacher, SemanticTeacher):
+        raise TypeError(f"teacher must be a SemanticTeacher; got {_name(teacher)}.")
     targets = read_labels(labels)
     num_items = len(targets.labels)
     sources = {m: as_source(backbone, m, source, num_items) for m, source in features.items()}
@@ -152,6 +160,10 @@ def distill(
         items=items,
         loss_method=loss_method,
     )
+
+
+def _name(value: object) -> str:
+    return type(value).__qualname__
 
 
 def _check_loss(

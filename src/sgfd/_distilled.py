@@ -1,16 +1,16 @@
 """A recommender with students in it."""
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sgfd._adapt import add_to_loss, distinct_items, item_indices
-from sgfd._features import FeatureTable, Rows
+from sgfd._features import FeatureSource, FeatureTable, Rows
 from sgfd._loss import SGFDLoss, SGFDTerms
-from sgfd._reuse import Reuse
-from sgfd._sources import live, new_rows, read_rows
+from sgfd._sources import check_mapping, live, mask_shares, new_rows, read_rows
 from sgfd._student import FeatureStudent
 from sgfd._teacher import SemanticTeacher
 from sgfd._watch import Watch
@@ -61,16 +61,17 @@ class Distilled(nn.Module):
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
         self._watch = Watch(backbone, teacher, self.student_paths, len(labels))
-        self._reuse, self._hooks = Reuse(), list[Any]()
+        self._hooks: list[Any] = []
         for m, watch in self._watch.students.items():
             student = _student(backbone, projections[m])
-            self._hooks.append(student.register_forward_hook(self._reuse.after))
             self._hooks.append(student.register_forward_pre_hook(watch.before))
             self._hooks.append(student.register_forward_hook(watch.after))
         self.backbone = backbone
 
     def student(self, modality: str) -> FeatureStudent:
         """The student of a modality, where the recommender has it."""
+        if modality not in self.student_paths:
+            raise ValueError(f"modality must be of {list(self.student_paths)}; got {modality!r}.")
         return _student(self.backbone, self.student_paths[modality])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,9 +99,8 @@ class Distilled(nn.Module):
         items = item_indices(self._items(*args, **kwargs)).clone()
         backbone = self.backbone
         own = backbone if self._loss_method == "forward" else getattr(backbone, self._loss_method)
-        with self._reuse:
-            loss = own(*args, **kwargs)
-            terms = self.distillation_terms(items)
+        loss = own(*args, **kwargs)
+        terms = self._terms(items, recommending=True)
         return add_to_loss(loss, terms.total), terms
 
     def distillation_loss(self, items: Tensor) -> Tensor:
@@ -120,20 +120,20 @@ class Distilled(nn.Module):
         Raises:
             ValueError: if they are not item indices.
         """
-        n = len(self._labels)
-        rows, _, counts = distinct_items(items, n, self._labels.device)
+        return self._terms(items, recommending=False)
+
+    def _terms(self, items: Tensor, *, recommending: bool) -> SGFDTerms:
+        rows, _, counts = distinct_items(items, len(self._labels), self._labels.device)
         read = {m: self._rows(m, rows) for m in self.student_paths}
         features = {m: x for m, (x, _) in read.items()}
         present = {m: there for m, (_, there) in read.items() if there is not None}
-        learned = self.teacher.judge(
-            {m: self._reuse.embed(self.student(m), x, rows, n) for m, x in features.items()}
-        )
+        learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
         taught = self.teacher(features, present)
         labels = self._labels[rows].long()
         terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)
         # Without a gradient (both weights 0: a control) there is nothing to watch over.
         if self.training and terms.total.requires_grad and not torch.compiler.is_compiling():
-            self._watch.after_loss(self._rows, rows, recommending=self._reuse.on)
+            self._watch.after_loss(self._rows, rows, recommending=recommending)
         return terms
 
     @torch.no_grad()
@@ -150,11 +150,7 @@ class Distilled(nn.Module):
             ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
             ``numpy.save`` take them.
         """
-        chunks = self._chunks(chunk_size)
-        return {
-            m: torch.cat([self._read(m, self._rows(m, rows).values).cpu() for rows in chunks])
-            for m in self.student_paths
-        }
+        return self._gather(lambda m, rows: self._read(m, rows.values), chunk_size)
 
     def missing(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
         """Which items lack which modality, by rows of NaN or ``distill(missing=)``, on the CPU.
@@ -165,30 +161,25 @@ class Distilled(nn.Module):
         Returns:
             ``{modality: (num_items,) bool}``; ``missing()["image"].float().mean()`` is the share.
         """
-        chunks = self._chunks(chunk_size)
-        return {
-            m: torch.cat([self._rows(m, rows).missing.cpu() for rows in chunks])
-            for m in self.student_paths
-        }
+        return self._gather(lambda _, rows: rows.missing, chunk_size)
 
     @torch.no_grad()
-    def encode(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def encode(self, features: "Mapping[str, FeatureSource]") -> dict[str, Tensor]:
         """Features of items never seen, as the recommender would read them.
 
         Args:
-            features: ``{modality: (n, F_m)}``, any of the modalities. A row of NaN, of an item
-                that lacks the modality, is read as the mean of those that training had.
+            features: ``{modality: (n, F_m)}``, floating tensors or arrays, any of the modalities. A
+                row of NaN (the item lacks it) is read as the mean of those that training had.
 
         Returns:
             ``{modality: (n, D)}``.
 
         Raises:
-            ValueError: for a modality that there is none of, or another width.
+            ValueError: for a modality that there is none of, another width, or integers.
         """
+        check_mapping("features", features)
         encoded = {}
         for m, x in features.items():
-            if m not in self.student_paths:
-                raise ValueError(f"features may have {list(self.student_paths)}; got {m!r}.")
             weight = self.student(m).weight
             x = new_rows(self._source(m), f"features[{m!r}]", x, weight.shape[1])
             encoded[m] = self._read(m, x.to(weight))
@@ -198,7 +189,12 @@ class Distilled(nn.Module):
         """The recommender, with its students in place of the layers they took over."""
         for hook in self._hooks:
             hook.remove()
+        self._watch.ended = True
         return self.backbone
+
+    def extra_repr(self) -> str:
+        """The shares that ``distill(missing=)`` named; those of rows of NaN are in the tables."""
+        return mask_shares(self._missing, self.student_paths)
 
     def _rows(self, modality: str, rows: Tensor) -> Rows:
         x, present = read_rows(self._source(modality), rows)
@@ -212,10 +208,14 @@ class Distilled(nn.Module):
             return live(self.backbone, self._live[modality])
         return cast("FeatureTable", self._tables[modality])
 
-    def _chunks(self, size: int) -> tuple[Tensor, ...]:
-        if size < 1:
-            raise ValueError(f"chunk_size must be at least 1; got {size}.")
-        return torch.split(torch.arange(len(self._labels), device=self._labels.device), size)
+    def _gather(self, read: Callable[[str, Rows], Tensor], size: int) -> dict[str, Tensor]:
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"chunk_size must be an integer of at least 1; got {size!r}.")
+        chunks = torch.arange(len(self._labels), device=self._labels.device).split(int(size))
+        return {
+            m: torch.cat([read(m, self._rows(m, rows)).cpu() for rows in chunks])
+            for m in self.student_paths
+        }
 
     def _read(self, modality: str, x: Tensor) -> Tensor:
         # Not by calling the student: its hooks watch what the recommender does.

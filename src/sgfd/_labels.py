@@ -57,14 +57,23 @@ def class_indices(values: Iterable[object]) -> EncodedLabels:
 
     Args:
         values: N integers with -1, None or NaN for unknown, or labels as in ``encode_labels``.
+            Whole floats are the integers they are: pandas makes floats of integers beside NaN.
 
     Returns:
         The indices; ``classes`` is empty where they came as integers.
+
+    Raises:
+        ValueError: for numbers that are not whole, or if labels have names and none is known.
     """
     values = list(values)
     known = [v for v in values if not _unknown(v)]
-    if not known or any(not isinstance(v, Integral) for v in known):
+    if not known or any(not isinstance(v, Real) for v in known):
         return encode_labels(values)
+    if broken := [v for v in known if not isinstance(v, Integral) and not _whole(v)]:
+        raise ValueError(
+            f"labels that are numbers must be whole, the indices of classes; got {broken[0]}. If "
+            "it names a class, give strings."
+        )
     return EncodedLabels(torch.tensor([-1 if _unknown(v) else int(v) for v in values]), ())  # type: ignore[call-overload]
 
 
@@ -112,6 +121,10 @@ def balanced_class_weights(labels: "Tensor | np.ndarray", num_classes: int | Non
         raise ValueError(f"labels must be below num_classes={num_classes}; got {len(counts) - 1}.")
     weights = counts.sum() / ((counts > 0).sum() * counts)
     return torch.where(counts > 0, weights, 1.0)
+
+
+def _whole(value: object) -> bool:
+    return float(value).is_integer()  # type: ignore[arg-type]
 
 
 def _unknown(value: object) -> bool:

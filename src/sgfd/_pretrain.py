@@ -12,7 +12,7 @@ from sgfd._features import FeatureSource, FeatureTable
 from sgfd._lessons import Judgement, LabeledItems, judge, teach
 from sgfd._loss import SGFDLoss
 from sgfd._seed import seeded
-from sgfd._sources import missing_masks
+from sgfd._sources import check_mapping, missing_masks
 from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
 from sgfd._teacher import SemanticTeacher
 
@@ -88,7 +88,8 @@ def pretrain_teacher(
         progress: show a progress bar.
 
     Raises:
-        TypeError: if it is not a SemanticTeacher, or features are no tensors or arrays.
+        TypeError: if it is not a SemanticTeacher, loss no SGFDLoss, or features are no mapping of
+            tensors or arrays.
         ValueError: for features, labels or options that do not fit the teacher or each other,
             and for a frozen teacher.
         FloatingPointError: if the loss is not finite.
@@ -117,6 +118,8 @@ def pretrain_teacher(
             f"num_classes must be the teacher's ({teacher.num_classes}); got "
             f"{' + '.join(map(str, sizes))}."
         )
+    if loss is not None and not isinstance(loss, SGFDLoss):
+        raise TypeError(f"loss must be an SGFDLoss; got {type(loss).__qualname__}.")
     loss = default_loss(targets, sizes) if loss is None else loss
     check_fit(loss, targets, sizes, parameters[0])
     modalities, num_items = list(teacher.in_features), len(targets.labels)
@@ -216,6 +219,7 @@ def _check_teacher(
         raise ValueError(
             "teacher must have parameters to train; all are frozen: teacher.requires_grad_(True)."
         )
+    check_mapping("features", features)
     if features.keys() != teacher.in_features.keys():
         raise ValueError(
             f"features must have exactly the teacher's modalities {list(teacher.in_features)}; got "

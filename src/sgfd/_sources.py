@@ -1,13 +1,27 @@
 """Where raw features come from: a table, or the recommender itself by a dotted path."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import attrgetter
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._features import FeatureSource, FeatureTable, Rows, checked_shape, mean_row, missing_rows
+from sgfd._features import (
+    FeatureSource,
+    FeatureTable,
+    Rows,
+    _tensor,
+    checked_shape,
+    mean_row,
+    missing_rows,
+)
+
+
+def check_mapping(name: str, given: object) -> None:
+    """Raises TypeError for what is no ``{modality: ...}``."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} must be {{modality: ...}}; got {type(given).__qualname__}.")
 
 
 def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
@@ -72,6 +86,8 @@ def missing_masks(
     missing: "Mapping[str, Tensor | np.ndarray] | None", modalities: list[str], num_items: int
 ) -> Tensor | None:
     """(modalities, num_items), True where missing; None without any."""
+    if missing is not None:
+        check_mapping("missing", missing)
     if not missing:
         return None
     if unknown := missing.keys() - set(modalities):
@@ -92,20 +108,33 @@ def missing_masks(
     return masks
 
 
+def mask_shares(masks: Tensor | None, modalities: Iterable[str]) -> str:
+    """What ``missing_masks`` made, in shares, for ``print(model)``."""
+    if masks is None or masks.is_meta:
+        return ""
+    shares = dict(zip(modalities, masks.float().mean(1).tolist(), strict=True))
+    return "missing: " + ", ".join(f"{m} {share:.1%}" for m, share in shares.items() if share)
+
+
 def read_rows(source: "Tensor | FeatureTable", rows: Tensor) -> Rows:
     """Some items' features, and which of them are there."""
     return source.read(rows) if isinstance(source, FeatureTable) else Rows(source[rows], None)
 
 
-def new_rows(source: "Tensor | FeatureTable", name: str, x: Tensor, width: int) -> Tensor:
+def new_rows(
+    source: "Tensor | FeatureTable", name: str, given: "FeatureSource", width: int
+) -> Tensor:
     """Features of items never seen, checked, rows of NaN filled as they are in training."""
+    x = _tensor(given) if isinstance(given, np.ndarray) and given.dtype.kind == "f" else given
+    if isinstance(x, np.ndarray) or (isinstance(x, Tensor) and not x.is_floating_point()):
+        raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
     is_rows = isinstance(x, Tensor) and x.shape[-1:] == (width,)
     gaps = x.isnan().all(dim=-1, keepdim=True) if is_rows else x
     if not is_rows or not (x.isfinite() | gaps).all():
         raise ValueError(
-            f"{name} must be a finite tensor of width {width}; got {type(x).__qualname__} of shape "
-            f"{tuple(getattr(x, 'shape', ()))}. (A row of NaN throughout says that the item lacks "
-            "this modality.)"
+            f"{name} must be a finite tensor of width {width}, or an array; got "
+            f"{type(given).__qualname__} of shape {tuple(getattr(x, 'shape', ()))}. (A row of NaN "
+            "throughout says that the item lacks this modality.)"
         )
     if not gaps.any():
         return x

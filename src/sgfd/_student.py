@@ -132,13 +132,6 @@ class FeatureStudent(nn.Linear):
         """
         return activate(super().forward(x), self.embed_activation, self.embed_normalize)
 
-    def embed_of(self, output: Tensor) -> Tensor | None:
-        """``embed`` of what ``forward`` gave as ``output``; None where that cannot be told."""
-        if self.activation is None and not self.normalize:
-            return activate(output, self.embed_activation, self.embed_normalize)
-        alike = self.activation is self.embed_activation and self.normalize == self.embed_normalize
-        return output if alike else None
-
     def extra_repr(self) -> str:
         """The layer's sizes, and what follows it."""
         return (

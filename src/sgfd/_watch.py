@@ -21,8 +21,10 @@ ReadRows = Callable[[str, Tensor], tuple[Tensor, Tensor | None]]
 class StudentWatch:
     """Hooks on a student: what it first reads, and whether the recommendation loss reaches it."""
 
-    def __init__(self) -> None:
-        self.called = False
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+        self.called = False  # in training, though it were in eval() or without a gradient
+        self.ran = False  # with a gradient: the recommender is being trained
         self.reached = False
         self.compiled = False
         self.wants_input = True
@@ -32,21 +34,22 @@ class StudentWatch:
         """A forward pre-hook. ``embed``, which the distillation losses read, does not come here."""
         if torch.compiler.is_compiling():
             self.compiled = True  # nothing is known of it then
-        elif _training(module):
+        elif self.backbone.training:
             self.called = True
+            if not (module.training and torch.is_grad_enabled()):
+                return
+            self.ran = True
             if self.wants_input and args and args[0].layout == torch.strided:
-                self.wants_input, self._input = False, args[0].detach()
+                self.wants_input = False
+                # Off its graph, but known to have had one.
+                self._input = args[0].detach().requires_grad_(args[0].requires_grad)
 
-    def after(self, module: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor | None:
+    def after(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
         """A forward hook."""
-        if torch.compiler.is_compiling() or not _training(module) or not output.requires_grad:
-            return None
-        if self.reached:
-            return None
-        # A view for the recommender alone: the distillation loss may read the output itself.
-        output = output.view_as(output)
-        output.register_hook(self._mark)  # type: ignore[no-untyped-call]
-        return output
+        if torch.compiler.is_compiling() or not self.backbone.training:
+            return
+        if output.requires_grad and not self.reached:
+            output.register_hook(self._mark)  # type: ignore[no-untyped-call]
 
     def take(self) -> Tensor | None:
         """The input, once: it may be as large as the catalog's features."""
@@ -73,9 +76,11 @@ class Watch:
     ) -> None:
         self.backbone, self.teacher, self.paths = backbone, teacher, dict(paths)
         self.num_items = num_items
-        self.students = {m: StudentWatch() for m in paths}
+        self.students = {m: StudentWatch(backbone) for m in paths}
         self.taken = self.losses = 0
         self.start: _Probes | None = None
+        self.ended = False
+        self.other_features: set[str] = set()
 
     def after_loss(self, rows: ReadRows, batch: Tensor, *, recommending: bool) -> None:
         """To be called once per distillation loss with gradient.
@@ -86,12 +91,15 @@ class Watch:
             batch: (n,) distinct items of the loss.
             recommending: whether the recommender's loss was taken beside it for certain.
         """
+        if self.ended:
+            return
         for m, student in self.students.items():
             if (value := student.take()) is not None:
                 catalog = Catalog(m, partial(rows, m), self.num_items, batch)
-                check_input(value, self._where(m), catalog)
+                if check_input(value, self._where(m), catalog):
+                    self.other_features.add(m)
         # Before the recommender has been run at all, a teacher may be warmed up by itself.
-        running = recommending or any(student.called for student in self.students.values())
+        running = recommending or any(student.ran for student in self.students.values())
         if self.start is None:
             self.start = self._probes(rest=not running)
         self.taken += 1
@@ -105,9 +113,9 @@ class Watch:
         if self.losses == PATIENCE:
             self._check_teacher(self.start)
             self._check_students()
-            for student in self.students.values():
-                # Once more: features that the recommender trains have moved by now.
-                student.wants_input = True
+            for m, student in self.students.items():
+                # Once more: features that the recommender changes have moved by now.
+                student.wants_input = m not in self.other_features
 
     def _check_teacher(self, start: _Probes) -> None:
         now = self._probes(rest=False)
@@ -169,7 +177,3 @@ def _moved(before: list[Tensor], after: list[Tensor]) -> bool:
     # Parts that were frozen in between are no longer there: then it counts as moved.
     together = zip(before, after, strict=False)
     return len(before) != len(after) or any(not torch.equal(a, b) for a, b in together)
-
-
-def _training(module: nn.Module) -> bool:
-    return module.training and torch.is_grad_enabled()

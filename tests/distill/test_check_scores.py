@@ -146,10 +146,50 @@ def test_a_loss_that_fails_leaves_the_parameters_too():
         if len(calls) == 2:
             raise KeyError("broken")
 
-    with pytest.raises(KeyError, match="broken"):
+    text = "failed when it was run again: KeyError: 'broken'"
+    with pytest.raises(RuntimeError, match=text):
         check_scores(model, fails, lambda: model.full_sort_predict(EVERYONE))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(m.training for m in model.modules())
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_loss_that_changes_its_batch_is_named_and_takes_a_copy(wrapped):
+    class Renumbers(strangers.SeparateBuffers):
+        def item_features(self):
+            return torch.cat([self.users.weight, super().item_features()])
+
+        def calculate_loss(self, interaction):
+            interaction[1:] += USERS  # items behind the users
+            users, positives, negatives = interaction
+            read = self.item_features()
+            return (self.users(users) * (read[positives] - read[negatives])).sum(1).mean()
+
+        def full_sort_predict(self, users):
+            return self.users(users) @ self.item_features()[USERS:].T
+
+    model, given = Renumbers(), torch.stack(batch())
+    if wrapped:
+        model = distill(
+            model,
+            features(),
+            labels(),
+            loss_method="calculate_loss",
+            items=lambda interaction: interaction[1:],
+        )
+
+    def scores():
+        return model.full_sort_predict(EVERYONE)
+
+    check_scores(model, lambda: model.calculate_loss(given.clone()), scores)
+    with pytest.raises(RuntimeError, match=r"in place.*calculate_loss\(batch\.clone\(\)\)"):
+        check_scores(model, lambda: model.calculate_loss(given), scores)
+
+
+def test_a_loss_that_fails_at_once_fails_as_it_does():
+    model = strangers.SeparateBuffers()
+    with pytest.raises(ZeroDivisionError):
+        check_scores(model, lambda: 1 / 0, lambda: model.full_sort_predict(EVERYONE))
 
 
 def test_what_cannot_be_told_is_refused():

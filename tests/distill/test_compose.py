@@ -144,15 +144,11 @@ def test_the_hooks_of_a_copy_act_on_the_copy():
         for table in ("_forward_hooks", "_forward_pre_hooks")
         for hook in getattr(other.student("image"), table).values()
     ]
-    assert len(hooks) == 3
-    assert {id(h) for h in hooks} == {id(other._reuse), id(other._watch.students["image"])}
+    assert len(hooks) == 2
+    assert {id(h) for h in hooks} == {id(other._watch.students["image"])}
     assert other._watch.backbone is other.backbone
     assert other._watch.teacher is other.teacher
 
-    with other._reuse:
-        other.backbone.calculate_loss(batch())
-        assert list(other._reuse._seen) == [other.student("image")]
-        assert not model._reuse._seen
     other.calculate_loss(batch())
     assert (other._watch.taken, model._watch.taken) == (1, 0)
     assert not model._watch.students["image"].called
@@ -164,7 +160,7 @@ def test_the_hooks_of_a_copy_act_on_the_copy():
 
     other.unwrap()
     assert not other.backbone.image_trs._forward_hooks
-    assert len(model.student("image")._forward_hooks) == 2
+    assert len(model.student("image")._forward_hooks) == 1
 
 
 def test_a_copy_in_the_middle_of_training_goes_on_by_itself():

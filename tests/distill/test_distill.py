@@ -49,17 +49,58 @@ def test_encode_takes_items_never_seen():
         wrapped.encode({"image": new})["image"], wrapped.student("image")(new)
     )
     assert wrapped.encode({"image": new.half()})["image"].dtype == torch.float32
-    with pytest.raises(ValueError, match=r"may have \['image', 'text'\]; got 'audio'"):
+    for dtype in (np.float32, ">f4", np.longdouble):  # arrays, as distill() takes them
+        array = new.numpy().astype(dtype)
+        torch.testing.assert_close(
+            wrapped.encode({"image": array})["image"], wrapped.student("image")(new)
+        )
+    for integers in (new.long(), new.long().numpy()):
+        with pytest.raises(
+            ValueError, match=r"features\['image'\] must be of a floating dtype; got"
+        ):
+            wrapped.encode({"image": integers})
+    with pytest.raises(TypeError, match=r"features must be \{modality: \.\.\.\}; got Tensor"):
+        wrapped.encode(new)
+    with pytest.raises(ValueError, match=r"must be of \['image', 'text'\]; got 'audio'"):
         wrapped.encode({"audio": new})
     for bad, text in (
         (new, r"Tensor of shape \(4, 10\)"),
-        (np.ones((4, 6)), r"ndarray of shape \(4, 6\)"),
+        (np.ones((4, 5)), r"ndarray of shape \(4, 5\)"),
         (torch.full((4, 6), torch.inf), r"Tensor of shape \(4, 6\)"),
     ):
-        with pytest.raises(ValueError, match=rf"must be a finite tensor of width 6; got {text}"):
+        with pytest.raises(
+            ValueError, match=rf"must be a finite tensor of width 6, or an array; got {text}"
+        ):
             wrapped.encode({"text": bad})
-    with pytest.raises(ValueError, match="chunk_size must be at least 1; got 0"):
-        wrapped.export(chunk_size=0)
+    for size in (0, 1.5):
+        with pytest.raises(
+            ValueError, match=f"chunk_size must be an integer.*at least 1; got {size}"
+        ):
+            wrapped.export(chunk_size=size)
+    assert wrapped.export(chunk_size=np.int64(5)).keys() == wrapped.missing(chunk_size=5).keys()
+
+
+def test_arguments_of_other_types_are_refused_by_name():
+    for options, text in (
+        ({"given": [features()]}, r"features must be \{modality: \.\.\.\}; got list"),
+        ({"missing": torch.ones(ITEMS).bool()}, r"missing must be \{modality.*got Tensor"),
+        ({"loss": nn.MSELoss()}, r"loss must be an SGFDLoss.*got MSELoss.*loss_method="),
+        ({"teacher": nn.Linear(10, 4)}, "teacher must be a SemanticTeacher; got Linear"),
+    ):
+        model = strangers.SeparateBuffers()
+        with pytest.raises(TypeError, match=text):
+            wrap(model, **options)
+        assert type(model.image_trs) is nn.Linear  # left as it was
+    with pytest.raises(ValueError, match=r"must be of \['image', 'text'\]; got 'foo'"):
+        wrap().student("foo")
+
+
+def test_the_printed_model_has_the_shares_of_missing():
+    mask = torch.arange(ITEMS) < 2
+    text = str(wrap(missing={"text": mask}))
+    assert "missing: text 15.4%" in text
+    assert "image 0" not in text
+    assert "missing" not in str(wrap())
 
 
 def test_features_come_as_tensors_arrays_or_memory_maps(tmp_path):

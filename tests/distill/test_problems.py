@@ -179,6 +179,52 @@ def test_a_student_that_is_never_called_is_unused_even_if_it_is_the_only_one():
     steps(own, loss)  # once is enough
 
 
+def test_a_layer_that_is_called_in_any_way_is_no_unused_student():
+    class WithoutGradient(strangers.SeparateBuffers):
+        def item_features(self):
+            with torch.no_grad():
+                return super().item_features()
+
+    with pytest.warns(sgfd.NoGradientWarning):  # which is what is wrong with it
+        train(wrap(WithoutGradient()))
+    model = wrap(strangers.SeparateBuffers())
+    model.student("image").eval()
+    train(model)
+    assert model._watch.losses == 50
+    model = wrap(strangers.SeparateBuffers())
+    model.unwrap()
+    train(model)
+
+
+def test_a_layer_that_is_only_called_to_score_is_an_unused_student():
+    class OnlyScores(strangers.SeparateBuffers):
+        def item_features(self):
+            read = self.text_trs(self.text_feat)
+            return read if self.training else read + self.image_trs(self.image_feat)
+
+    model = wrap(OnlyScores())
+
+    def loss():
+        model.eval().full_sort_predict(torch.arange(USERS))
+        return model.train().calculate_loss(batch())
+
+    with pytest.warns(sgfd.UnusedStudentWarning, match="'image_trs'"):
+        steps(model, loss)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_features_that_are_trained_are_told_once_and_with_the_first_loss(live):
+    given = features() | ({"image": "image_embedding.weight"} if live else {})
+    model = wrap(strangers.TrainableEmbedding(), given)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(model, count=1)
+        first = len(caught)
+        train(model)
+    assert [w.category for w in caught] == ([] if live else [sgfd.OtherFeaturesWarning])
+    assert first == len(caught)
+
+
 def test_a_warm_up_of_teacher_and_students_is_no_unused_student():
     warm = wrap(strangers.SeparateBuffers())
     steps(warm, lambda: warm.distillation_loss(torch.arange(ITEMS)), count=120)

@@ -129,10 +129,14 @@ REFUSED = [
     ([X], TypeError, "features must be {modality: (num_items, D)}, as model.export() gives"),
     ({}, ValueError, "at least one modality; got none"),
     ({"image": [[1.0]]}, TypeError, "features['image'] must be a tensor or an array; got list"),
-    ({"image": X[0]}, ValueError, "features['image'] must be (num_items, D), floating, neither"),
-    ({"image": X[:0]}, ValueError, "got shape (0, 2) of torch.float32"),
+    (
+        {"image": X[0]},
+        ValueError,
+        "features['image'] must be (num_items, width) of a floating dtype",
+    ),
+    ({"image": X[:0]}, ValueError, "must have items and a width; got shape (0, 2)"),
     ({"image": X.long()}, ValueError, "got shape (3, 2) of torch.int64"),
-    ({"image": np.ones((3, 2), int)}, ValueError, "features['image'] must be floating; got int64"),
+    ({"image": np.ones((3, 2), int)}, ValueError, "a floating dtype; got shape (3, 2) of int64"),
     ({"image": X, "text": X[:2]}, ValueError, "one row per item; got rows {'image': 3, 'text': 2}"),
     ({"image": X / 0}, ValueError, "features['image'] must be finite; 3 of 3 rows are not"),
     ({"image": X.double() * 1e300}, ValueError, "must be finite in float32, which is written"),
@@ -147,6 +151,34 @@ def test_what_is_no_item_features_is_refused(given, error, text, tmp_path):
         save_features(given, tmp_path / "none")
     assert text in str(caught.value)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", np.longdouble, np.float16])
+def test_arrays_of_any_precision_and_byte_order_are_written(dtype, tmp_path):
+    x = features()["image"].numpy().astype(dtype)
+    x.flags.writeable = False
+    path = save_features({"image": x[::-1]}, tmp_path)["image"]
+    assert np.array_equal(np.load(path), x[::-1].astype(np.float32))
+    read = load_file(save_safetensors({"image": x}, tmp_path / "x.safetensors"))["image"]
+    assert np.array_equal(read.numpy(), x)
+
+
+def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "image_feat.npy").mkdir()
+    for folder in ("file", "file/below"):
+        with pytest.raises(NotADirectoryError, match="file is a file, and was to be a folder"):
+            save_features(features(), tmp_path / folder, overwrite=True)
+    with pytest.raises(NotADirectoryError, match="file is a file, and was to be a folder"):
+        save_safetensors(features(), tmp_path / "file" / "x.safetensors")
+    with pytest.raises(
+        IsADirectoryError, match=r"image_feat\.npy is a folder, and was to be a file"
+    ):
+        save_features(features(), tmp_path, overwrite=True)
+    with pytest.raises(IsADirectoryError, match="is a folder, and was to be a file"):
+        save_safetensors(features(), tmp_path, overwrite=True)
+    assert (tmp_path / "file").read_text() == "kept"
+    assert len(list(tmp_path.iterdir())) == 2  # nothing was written
 
 
 def test_a_pattern_without_the_modality_is_refused(tmp_path):

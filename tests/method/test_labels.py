@@ -31,6 +31,21 @@ def test_integers_stay_what_they_are_where_indices_are_taken():
     assert class_indices(["b", None, "a"]).labels.tolist() == [1, -1, 0]
 
 
+def test_whole_floats_are_the_integers_they_are():
+    pd = pytest.importorskip("pandas")
+    series = pd.Series([0, 10, 2, None])
+    assert series.dtype == float
+    labels, classes = class_indices(series)
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [0, 10, 2, -1]
+    assert classes == ()
+    assert class_indices([np.float32(3), 1, -1.0, None]).labels.tolist() == [3, 1, -1, -1]
+    for broken in (0.5, float("inf")):
+        with pytest.raises(ValueError, match=f"must be whole.*got {broken}. If it names a class"):
+            class_indices([0.0, broken])
+    assert class_indices([2.0, "b"]).classes == ("2.0", "b")
+
+
 def test_no_known_label_is_an_error():
     with pytest.raises(ValueError, match="At least one label must be known; got 2 unknown ones"):
         encode_labels([None, ""])

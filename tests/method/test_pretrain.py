@@ -400,6 +400,16 @@ def test_a_frozen_teacher_and_one_that_is_none_are_refused():
         train(nn.Linear(2, 3), features, labels)
 
 
+def test_arguments_of_other_types_are_refused_by_name():
+    features, labels = separable()
+    with pytest.raises(TypeError, match="loss must be an SGFDLoss; got MSELoss"):
+        train(Recorder(), features, labels, loss=nn.MSELoss())
+    with pytest.raises(TypeError, match=r"features must be \{modality: \.\.\.\}; got list"):
+        train(Recorder(), list(features), labels)
+    with pytest.raises(TypeError, match=r"missing must be \{modality: \.\.\.\}; got list"):
+        train(Recorder(), features, labels, missing=[True])
+
+
 # Distilling with a teacher that has been trained before.
 
 

@@ -53,6 +53,7 @@ def save_features(
         ValueError: for features of other shapes, dtypes or rows, or that are not finite, and for
             names that make no file name.
         FileExistsError: if a file is there. Nothing has been written then.
+        OSError: for a file where a folder is to be, or a folder where a file is to be.
 
     Example:
         >>> import tempfile

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from sgfd._features import FeatureSource
+from sgfd._features import FeatureSource, _tensor, checked_shape
 
 
 def checked_features(features: "Mapping[str, FeatureSource]") -> dict[str, Tensor]:
-    """The features on the CPU, contiguous, of the dtypes they have.
+    """The features on the CPU, contiguous, of the dtypes they have (float64 of wider ones).
 
     Raises:
         TypeError: if they are no mapping of tensors or arrays.
@@ -33,26 +31,29 @@ def checked_features(features: "Mapping[str, FeatureSource]") -> dict[str, Tenso
 
 
 def refuse_existing(paths: "list[Path]", *, overwrite: bool) -> None:
-    """Raises FileExistsError if a file is there and must not be lost."""
+    """Raises OSError if files cannot be written there, or are there and must not be lost.
+
+    Raises:
+        IsADirectoryError: for a folder where a file is to be.
+        NotADirectoryError: for a file where a folder is to be.
+        FileExistsError: for a file that may not be replaced.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, and was to be a file: name another.")
+        if file := next((up for up in path.parents if up.exists() and not up.is_dir()), None):
+            raise NotADirectoryError(f"{file} is a file, and was to be a folder: name another.")
     if not overwrite and (there := [str(path) for path in paths if path.exists()]):
         raise FileExistsError(
             f"{', '.join(there)} exists: write to another folder, or pass overwrite=True."
         )
 
 
-def _checked(name: str, values: "FeatureSource") -> Tensor:
-    if not isinstance(values, (Tensor, np.ndarray)):
-        raise TypeError(f"{name} must be a tensor or an array; got {type(values).__qualname__}.")
-    if isinstance(values, np.ndarray):
-        if values.dtype.kind != "f":
-            raise ValueError(f"{name} must be floating; got {values.dtype}.")
-        values = torch.from_numpy(np.array(values))  # a copy: it may be read-only
-    if values.ndim != 2 or 0 in values.shape or not values.is_floating_point():
-        raise ValueError(
-            f"{name} must be (num_items, D), floating, neither of them 0; got shape "
-            f"{tuple(values.shape)} of {values.dtype}."
-        )
-    values = values.detach().cpu().contiguous()
+def _checked(name: str, source: "FeatureSource") -> Tensor:
+    shape = checked_shape(source, name, None)
+    if 0 in shape:
+        raise ValueError(f"{name} must have items and a width; got shape {shape}.")
+    values = _tensor(source).detach().cpu().contiguous()
     if bad := int((~values.isfinite().all(dim=1)).sum()):
         raise ValueError(
             f"{name} must be finite; {bad:,} of {len(values):,} rows are not. A reader may not "

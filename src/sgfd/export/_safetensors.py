@@ -30,6 +30,7 @@ def save_safetensors(
         TypeError: as ``save_features``.
         ValueError: as ``save_features``.
         FileExistsError: if the file is there.
+        OSError: for a file where a folder is to be, or a folder where a file is to be.
 
     Example:
         >>> import tempfile
