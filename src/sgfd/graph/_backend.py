@@ -29,10 +29,10 @@ def backend() -> Backend:
     """The kernels that the next product will use.
 
     What ``use_backend`` forces comes first, then the environment variable ``SGFD_BACKEND``
-    (``auto``, ``torch`` or ``torch-sparse``), then plain torch, whose CSR product measured three
-    to four times faster on a CPU than torch-sparse's (``benchmarks/``); on a GPU neither has been
-    measured. An installed torch-sparse that cannot be imported is warned of once, with the line
-    that installs the right one.
+    (``auto``, ``torch`` or ``torch-sparse``), then plain torch, which measured the faster of the
+    two on a CPU (``docs/benchmarks.md``); on a GPU neither has been measured. An installed
+    torch-sparse that cannot be imported is warned of once, with the line that installs the right
+    one.
 
     Raises:
         ValueError: for an unknown name.

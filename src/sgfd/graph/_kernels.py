@@ -1,7 +1,7 @@
 """The arithmetic of each backend, without gradients, on plain index tensors.
 
 Plain torch multiplies CSR by dense: on a CPU by the row-wise kernel of ``torch.sparse.mm(reduce=)``
-(three times faster here than the product by MKL, which not every build has), on CUDA by
+(faster than the product by MKL, which not every build has), on CUDA by
 cuSPARSE. Devices without CSR kernels get gathers, some edges at a time.
 """
 
