@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sgfd._functional import widen
+from sgfd._functional import copied_state, widen
 from sgfd._problems import CachedScoresWarning
 
 _NUDGE = 0.1  # of a parameter's size: far above what rounding hides
@@ -54,7 +54,7 @@ def check_scores(
     if not trained:
         raise ValueError("model must have parameters that train; all are frozen.")
     modes = {module: module.training for module in model.modules()}
-    start = _copy(model)
+    start = copied_state(model)
 
     def run_loss() -> None:
         model.train()
@@ -83,7 +83,7 @@ def check_scores(
             for p in trained:
                 size = widen(p).square().mean().sqrt()
                 p.add_(torch.randn_like(p) * (_NUDGE * torch.where(size > 0, size, 1)).to(p))
-            moved = _copy(model)
+            moved = copied_state(model)
             kept, again = score(), score()
             run_again()
             model.load_state_dict(moved, strict=False)  # running statistics, say, are no cache
@@ -111,10 +111,6 @@ def check_scores(
             CachedScoresWarning,
             stacklevel=2,
         )
-
-
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: x.detach().clone() for name, x in model.state_dict().items()}
 
 
 def _differ(a: Tensor, b: Tensor) -> bool:

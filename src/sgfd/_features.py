@@ -77,7 +77,7 @@ class FeatureTable(nn.Module):
             # No rows, only the device and dtype that .to() gives this module.
             values, missing = torch.empty(0, dtype=torch.float32), None
         else:
-            values = _tensor(source)
+            values = as_tensor(source)
             missing = missing_rows(values, name)
         if missing is not None and missing.all():
             raise ValueError(
@@ -193,7 +193,8 @@ def checked_shape(source: "FeatureSource", name: str, num_rows: int | None) -> t
     return source.shape[0], source.shape[1]
 
 
-def _tensor(source: "FeatureSource") -> Tensor:
+def as_tensor(source: "FeatureSource") -> Tensor:
+    """Features as a tensor, of the memory they have where torch can hold it."""
     if isinstance(source, Tensor):
         return source
     # torch takes only arrays in the machine's byte order, with positive strides, of a precision it

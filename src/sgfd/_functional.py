@@ -52,6 +52,11 @@ def take(table: Tensor, rows: Tensor) -> Tensor:
     return F.embedding(rows, table)
 
 
+def copied_state(module: nn.Module) -> dict[str, Tensor]:
+    """A state dict that further training does not change."""
+    return {name: x.detach().clone() for name, x in module.state_dict().items()}
+
+
 class Distinct(NamedTuple):
     """Distinct values, where each element went among them, and how often each came."""
 

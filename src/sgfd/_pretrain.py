@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sgfd._features import FeatureSource, FeatureTable
+from sgfd._functional import copied_state
 from sgfd._lessons import Judgement, LabeledItems, judge, teach
 from sgfd._loss import SGFDLoss
 from sgfd._seed import seeded
@@ -110,14 +111,7 @@ def pretrain_teacher(
     parameters = _check_teacher(teacher, features)
     _check_settings(epochs, batch_size, patience, validation_fraction)
     targets = read_labels(labels)
-    if num_classes is None and not targets.levels:
-        num_classes = teacher.num_classes
-    sizes = count_classes(targets, num_classes)
-    if sum(sizes) != teacher.num_classes:
-        raise ValueError(
-            f"num_classes must be the teacher's ({teacher.num_classes}); got "
-            f"{' + '.join(map(str, sizes))}."
-        )
+    sizes = count_classes(targets, num_classes, taught=teacher.num_classes)
     if loss is not None and not isinstance(loss, SGFDLoss):
         raise TypeError(f"loss must be an SGFDLoss; got {type(loss).__qualname__}.")
     loss = default_loss(targets, sizes) if loss is None else loss
@@ -134,7 +128,7 @@ def pretrain_teacher(
     where, mode, single = parameters[0].device, teacher.training, targets.labels.ndim == 1
     losses: list[float] = []
     judgements: list[Judgement] = []
-    best_epoch, best = -1, _copy(teacher)
+    best_epoch, best = -1, copied_state(teacher)
     from tqdm import tqdm
 
     with (
@@ -156,7 +150,7 @@ def pretrain_teacher(
                 judgements.append(now)
                 _check_finite(epoch, losses[-1], now.loss)
                 if best_epoch < 0 or now.merit(single) > judgements[best_epoch].merit(single):
-                    best_epoch, best = epoch, _copy(teacher)
+                    best_epoch, best = epoch, copied_state(teacher)
                 bar.set_postfix_str(f"loss {now.loss:.4f}, best in epoch {best_epoch + 1}")
                 bar.update()
                 if patience is not None and epoch >= best_epoch + patience:
@@ -178,10 +172,6 @@ def pretrain_teacher(
 
 def _shuffled(rows: Tensor) -> Tensor:
     return rows[torch.randperm(len(rows))]
-
-
-def _copy(teacher: SemanticTeacher) -> dict[str, Tensor]:
-    return {name: x.detach().clone() for name, x in teacher.state_dict().items()}
 
 
 def _split(labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from sgfd._features import (
     FeatureSource,
     FeatureTable,
     Rows,
-    _tensor,
+    as_tensor,
     checked_shape,
     mean_row,
     missing_rows,
@@ -125,7 +125,7 @@ def new_rows(
     source: "Tensor | FeatureTable", name: str, given: "FeatureSource", width: int
 ) -> Tensor:
     """Features of items never seen, checked, rows of NaN filled as they are in training."""
-    x = _tensor(given) if isinstance(given, np.ndarray) and given.dtype.kind == "f" else given
+    x = as_tensor(given) if isinstance(given, np.ndarray) and given.dtype.kind == "f" else given
     if isinstance(x, np.ndarray) or (isinstance(x, Tensor) and not x.is_floating_point()):
         raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
     is_rows = isinstance(x, Tensor) and x.shape[-1:] == (width,)

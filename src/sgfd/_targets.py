@@ -56,8 +56,27 @@ def read_labels(labels: "ItemLabels | Mapping[str, ItemLabels] | None") -> Targe
     return Targets(_one_per_item(labels, ""), ())
 
 
-def count_classes(targets: Targets, num_classes: int | Mapping[str, int] | None) -> tuple[int, ...]:
-    """The declared numbers of classes, or the labels' own; one, or one per level."""
+def count_classes(
+    targets: Targets, num_classes: int | Mapping[str, int] | None, *, taught: int | None
+) -> tuple[int, ...]:
+    """The numbers of classes, one, or one per level: declared, the teacher's, or the labels' own.
+
+    Args:
+        targets: the labels.
+        num_classes: as declared; None for ``taught`` or what the labels have.
+        taught: what the teacher has, in all, and they must come to; None without a teacher.
+    """
+    if num_classes is None and not targets.levels:
+        num_classes = taught
+    sizes = _sizes(targets, num_classes)
+    if taught is not None and sum(sizes) != taught:
+        raise ValueError(
+            f"num_classes must be the teacher's ({taught}); got {' + '.join(map(str, sizes))}."
+        )
+    return sizes
+
+
+def _sizes(targets: Targets, num_classes: int | Mapping[str, int] | None) -> tuple[int, ...]:
     y = targets.labels
     if targets.levels:
         if num_classes is not None and (

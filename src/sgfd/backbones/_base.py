@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
-from sgfd._features import FeatureSource, FeatureTable, _tensor, checked_shape
+from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
 from sgfd._functional import check_modalities
 from sgfd._sources import new_rows
 
@@ -172,6 +172,11 @@ def check_batch(batch: Batch, *, negatives: bool) -> None:
         )
 
 
+def items_with_negatives(batch: Batch) -> Tensor:
+    """Each positive item and its negatives, pair by pair, (B * (1 + n),)."""
+    return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
+
+
 def dot_scorer(users: Tensor, items: Tensor) -> Callable[[Tensor], Tensor]:
     """Inner products of some users' representations with every item's."""
 
@@ -197,5 +202,5 @@ def new_features(tables: nn.ModuleDict, features: NewFeatures, like: Tensor) -> 
         assert isinstance(table, FeatureTable)
         name = f"New features[{m!r}]"
         checked_shape(features[m], name, None)
-        found[m] = new_rows(table, name, _tensor(features[m]), table.width).to(like)
+        found[m] = new_rows(table, name, as_tensor(features[m]), table.width).to(like)
     return found

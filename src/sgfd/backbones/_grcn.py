@@ -18,6 +18,7 @@ from sgfd.backbones._base import (
     check_batch,
     dot_scorer,
     feature_tables,
+    items_with_negatives,
     new_features,
 )
 from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, id_fusion, route, step
@@ -157,8 +158,12 @@ class GRCN(Recommender):
             kept: as in ``contents``; ``forward`` drops edges in training, scores never do.
         """
         contents = self.contents(kept)
-        to_users = self._weigh([c.to_users for c in contents], self.item_confidence, "items")
-        to_items = self._weigh([c.to_items for c in contents], self.user_confidence, "users")
+        to_users = self._weigh(
+            [c.to_users for c in contents], self.item_confidence, self.graph.edge_items
+        )
+        to_items = self._weigh(
+            [c.to_items for c in contents], self.user_confidence, self.graph.edge_users
+        )
         users = activate(self.user_embedding.weight, None, normalize=True)
         items = activate(self.item_embedding.weight, None, normalize=True)
         sum_users, sum_items = users, items
@@ -211,17 +216,16 @@ class GRCN(Recommender):
 
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""
-        return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
+        return items_with_negatives(batch)
 
     def _projected(self, modality: str, x: Tensor) -> Tensor:
         y = self.projections[modality](x.to(self.user_embedding.weight.dtype))
         return activate(y, F.leaky_relu, normalize=True)
 
-    def _weigh(self, attention: list[Tensor], confidence: Tensor | None, sender: str) -> Tensor:
+    def _weigh(self, attention: list[Tensor], confidence: Tensor | None, senders: Tensor) -> Tensor:
         values = torch.stack(attention, dim=-1)
         if confidence is not None:
-            ends = self.graph.edge_users if sender == "users" else self.graph.edge_items
-            values = values * take(confidence, ends)
+            values = values * take(confidence, senders)
         weights = self.pool(values, -1)
         return weights.relu() if self.prune else weights
 

@@ -16,6 +16,7 @@ from sgfd.backbones._base import (
     Recommender,
     check_batch,
     feature_tables,
+    items_with_negatives,
     new_features,
 )
 from sgfd.backbones._maml_attention import MetricAttention
@@ -201,7 +202,7 @@ class MAML(Recommender):
 
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""
-        return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
+        return items_with_negatives(batch)
 
     @torch.no_grad()
     def _all_features(self) -> Tensor:

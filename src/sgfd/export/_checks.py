@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sgfd._features import FeatureSource, _tensor, checked_shape
+from sgfd._features import FeatureSource, as_tensor, checked_shape
 
 
 def checked_features(features: "Mapping[str, FeatureSource]") -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ def _checked(name: str, source: "FeatureSource") -> Tensor:
     shape = checked_shape(source, name, None)
     if 0 in shape:
         raise ValueError(f"{name} must have items and a width; got shape {shape}.")
-    values = _tensor(source).detach().cpu().contiguous()
+    values = as_tensor(source).detach().cpu().contiguous()
     if bad := int((~values.isfinite().all(dim=1)).sum()):
         raise ValueError(
             f"{name} must be finite; {bad:,} of {len(values):,} rows are not. A reader may not "
