@@ -74,7 +74,7 @@ def test_neighbor_agreement_is_one_for_separate_classes_and_reads_tensors():
 
 @pytest.mark.parametrize("neighbors", [0, 27])
 def test_neighbors_must_be_fewer_than_the_labeled_items(neighbors):
-    with pytest.raises(ValueError, match=f"got {neighbors} for 27 items"):
+    with pytest.raises(ValueError, match=f"neighbors must be .*got {neighbors}"):
         neighbor_agreement(*blobs([12, 15], unknown=4), neighbors=neighbors)
 
 
@@ -179,8 +179,8 @@ def test_a_given_axes_is_drawn_on_and_may_go_without_legend():
         ({"labels": np.zeros(14)}, TypeError, "labels must be integers, .* got float64"),
         ({"features": np.full((14, 2), np.nan)}, ValueError, "row 0 holds NaN"),
         ({"label_names": ["tea"]}, ValueError, "got 1 names and label 1"),
-        ({"embed": lambda x: x}, ValueError, r"must return \(14, 2\); got \(14, 4\)"),
-        ({"max_points": 0}, ValueError, "at least 1; got 12 and 0"),
+        ({"embed": lambda x: x}, ValueError, r"must return finite \(14, 2\); got \(14, 4\)"),
+        ({"max_points": 0}, ValueError, "max_points must be an integer of at least 1; got 0"),
         ({"embed": None, "max_points": 4}, ValueError, "at least 5 items; got 4. Pass embed="),
     ],
 )

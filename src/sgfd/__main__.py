@@ -12,7 +12,7 @@ from sgfd.graph._backend import COMPILE, kernels_line
 # What each extra brings.
 EXTRAS = {
     "train": ("lightning", "tensorboard"),
-    "export": ("safetensors",),
+    "export": ("safetensors", "faiss-cpu", "onnx", "onnxscript", "onnxruntime"),
     "viz": ("matplotlib", "scikit-learn"),
     "labels": ("scikit-learn",),
 }

@@ -14,6 +14,7 @@ def item_indices(items: Any) -> Tensor:
         not isinstance(items, Tensor)
         or items.dtype not in (torch.int64, torch.int32)
         or items.numel() == 0
+        or items.is_meta
     ):
         got = f"{tuple(items.shape)} of {items.dtype}" if hasattr(items, "dtype") else repr(items)
         raise ValueError(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sgfd._checks import check_integer, check_sparse
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -51,12 +53,14 @@ def behavior_features(
     """
     from scipy.sparse.linalg import svds
 
+    check_integer("dim", dim, at_least=1)
+    check_integer("seed", seed, at_least=0)
     matrix = _checked(interactions)
     consumed = matrix.sum(axis=0) > 0
     matrix = matrix[matrix.sum(axis=1) > 0][:, consumed]
-    if not 1 <= dim < min(matrix.shape):
+    if dim >= min(matrix.shape):
         raise ValueError(
-            "dim must be at least 1 and less than the users and the items that have interactions "
+            "dim must be less than the users and the items that have interactions "
             f"({matrix.shape[0]} and {matrix.shape[1]}); got {dim}."
         )
     users, items = (_damped(matrix.sum(axis=axis)) for axis in (1, 0))
@@ -74,15 +78,10 @@ def behavior_features(
 
 
 def _checked(interactions: Any) -> Any:
-    from scipy.sparse import csr_array, issparse
+    from scipy.sparse import csr_array
 
-    matrix: Any = interactions
-    if not issparse(interactions):
-        raise TypeError(
-            "interactions must be a SciPy sparse matrix (num_users, num_items), such as "
-            f"dataset.train; got {type(interactions).__qualname__}."
-        )
-    matrix = csr_array(matrix).astype(np.float64)
+    check_sparse("interactions", interactions)
+    matrix = csr_array(interactions).astype(np.float64)
     if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
         raise ValueError("interactions must be finite and not negative: ones, or weights.")
     if not matrix.data.any():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sgfd._features import FeatureSource
+from sgfd._tensor_checks import check_held
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -115,6 +116,7 @@ def _values(source: FeatureSource, name: str) -> npt.NDArray[np.floating]:
     """A copy, in float32, or as it is where finer: centering comes before rounding."""
     if not isinstance(source, (Tensor, np.ndarray)):
         raise TypeError(f"{name} must be a tensor or an array; got {type(source).__qualname__}.")
+    check_held(name, source)
     got = f"got shape {tuple(source.shape)} of {source.dtype}."
     if isinstance(source, Tensor):
         source = source.detach().cpu()

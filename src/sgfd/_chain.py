@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sgfd._checks import check_integer
+
 
 def hidden_widths(
     in_features: int, out_features: int, ratio: int = 4, *, minimum: int = 1
@@ -24,12 +26,10 @@ def hidden_widths(
         >>> hidden_widths(4096, 128), hidden_widths(384, 64), hidden_widths(7, 16)
         ((1024, 256), (96,), (16,))
     """
-    if min(in_features, out_features) < 1 or ratio < 2 or minimum not in (0, 1):
-        raise ValueError(
-            "hidden_widths needs widths of at least 1, a ratio of at least 2 and minimum 0 or 1; "
-            f"got in_features={in_features}, out_features={out_features}, ratio={ratio}, "
-            f"minimum={minimum}."
-        )
+    check_integer("in_features", in_features, at_least=1)
+    check_integer("out_features", out_features, at_least=1)
+    check_integer("ratio", ratio, at_least=2)
+    check_integer("minimum", minimum, at_least=0, below=2)
     widths = []
     width = in_features // ratio
     while width > out_features:

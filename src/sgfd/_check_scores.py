@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sgfd._checks import check_function, check_tensor
 from sgfd._functional import copied_state, widen
 from sgfd._problems import CachedScoresWarning
 
@@ -34,6 +35,7 @@ def check_scores(
         scores: scores of some users, of one shape whenever it is called.
 
     Raises:
+        TypeError: for what is no model or no function, or scores that are no tensor.
         ValueError: if no parameter trains, or scores differ by themselves in evaluation mode.
         RuntimeError: if the loss runs once and fails when it is run again.
 
@@ -50,6 +52,10 @@ def check_scores(
         >>> batch = next(PairSampler(data.train, batch_size=8, seed=0).epoch(0))
         >>> check_scores(model, lambda: model(batch), lambda: model.scores(torch.arange(4)))
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module; got {type(model).__qualname__}.")
+    check_function("loss", loss)
+    check_function("scores", scores)
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("model must have parameters that train; all are frozen.")
@@ -73,7 +79,9 @@ def check_scores(
 
     def score() -> Tensor:
         model.eval()
-        return scores().detach().clone()
+        given = scores()
+        check_tensor("What scores() gives", given)
+        return given.detach().clone()
 
     devices = {p.device for p in trained if p.device.type == "cuda"}
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
@@ -94,7 +102,7 @@ def check_scores(
             model.load_state_dict(start, strict=False)
             for module, mode in modes.items():
                 module.training = mode
-    if _differ(kept, again):
+    if len({x.shape for x in (before, kept, again, fresh)}) > 1 or _differ(kept, again):
         raise ValueError(
             "scores must give the same twice for the same parameters, in evaluation mode; it gave "
             "others. Seed what it draws, or leave it out."

@@ -98,6 +98,10 @@ def distill(
         >>> model.student_paths
         {'image': 'projections.image', 'text': 'projections.text'}
     """
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(
+            f"backbone must be an nn.Module, the recommender itself; got {_name(backbone)}."
+        )
     wrappers = (Distilled, nn.DataParallel, nn.parallel.DistributedDataParallel)
     if isinstance(backbone, wrappers) or hasattr(backbone, "_orig_mod"):
         raise ValueError(
@@ -170,6 +174,11 @@ def _check_loss(
         )
     if loss_method is None:
         return
+    if not isinstance(loss_method, str) or not callable(items):
+        raise TypeError(
+            "loss_method must be the name of a method and items a function of its arguments; got "
+            f"loss_method={loss_method!r}, items={items!r}."
+        )
     if not callable(getattr(backbone, loss_method, None)):
         raise ValueError(f"loss_method {loss_method!r} is not a method of the backbone.")
     if loss_method != "forward" and hasattr(Distilled, loss_method):

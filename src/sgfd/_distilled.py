@@ -1,7 +1,6 @@
 """A recommender with students in it."""
 
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import Any, cast
 
 import torch
@@ -10,13 +9,16 @@ from torch import Tensor, nn
 from sgfd._adapt import add_to_loss, distinct_items, item_indices
 from sgfd._features import FeatureSource, FeatureTable, Rows
 from sgfd._loss import SGFDLoss, SGFDTerms
-from sgfd._sources import check_mapping, live, mask_shares, new_rows, read_rows
+from sgfd._reuse import Product, kept
+from sgfd._saving import Saving
+from sgfd._sources import check_mapping, in_chunks, live, mask_shares, new_rows, read_rows
 from sgfd._student import FeatureStudent
+from sgfd._substitute import student_at
 from sgfd._teacher import SemanticTeacher
 from sgfd._watch import Watch
 
 
-class Distilled(nn.Module):
+class Distilled(Saving):
     """A recommender whose projections are students, with their teacher; made by ``distill``.
 
     It forwards every attribute it does not have to the recommender (``scores``, ``recommend``,
@@ -32,9 +34,6 @@ class Distilled(nn.Module):
         sgfd_loss: the SGFDLoss.
         student_paths: ``{modality: dotted path of the student in the backbone}``.
     """
-
-    _labels: Tensor
-    _missing: Tensor | None
 
     def __init__(
         self,
@@ -61,18 +60,19 @@ class Distilled(nn.Module):
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
         self._watch = Watch(backbone, teacher, self.student_paths, len(labels))
+        self._products = {m: Product() for m in self.student_paths}
         self._hooks: list[Any] = []
         for m, watch in self._watch.students.items():
-            student = _student(backbone, projections[m])
-            self._hooks.append(student.register_forward_pre_hook(watch.before))
-            self._hooks.append(student.register_forward_hook(watch.after))
+            student = student_at(backbone, projections[m])
+            self._hooks += [student.register_forward_hook(self._products[m].after)]
+            self._hooks += watch.attach(student)
         self.backbone = backbone
 
     def student(self, modality: str) -> FeatureStudent:
         """The student of a modality, where the recommender has it."""
         if modality not in self.student_paths:
             raise ValueError(f"modality must be of {list(self.student_paths)}; got {modality!r}.")
-        return _student(self.backbone, self.student_paths[modality])
+        return student_at(self.backbone, self.student_paths[modality])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the backbone's forward returns, plus the distillation loss if it is the loss."""
@@ -93,14 +93,16 @@ class Distilled(nn.Module):
         if self._loss_method is None or self._items is None:
             raise RuntimeError(
                 "distill() does not know this backbone's training loss: pass loss_method= and "
-                "items=, or add distillation_loss(items) in your own loop."
+                "items=, or add distillation_loss(items) in your own loop. To a model that was "
+                "loaded, give items= at from_pretrained()."
             )
         # Before the backbone's loss: some models change the batch in place.
         items = item_indices(self._items(*args, **kwargs)).clone()
         backbone = self.backbone
         own = backbone if self._loss_method == "forward" else getattr(backbone, self._loss_method)
-        loss = own(*args, **kwargs)
-        terms = self._terms(items, recommending=True)
+        with kept(self._products, self._tables):
+            loss = own(*args, **kwargs)
+            terms = self._terms(items, recommending=True)
         return add_to_loss(loss, terms.total), terms
 
     def distillation_loss(self, items: Tensor) -> Tensor:
@@ -127,7 +129,7 @@ class Distilled(nn.Module):
         read = {m: self._rows(m, rows) for m in self.student_paths}
         features = {m: x for m, (x, _) in read.items()}
         present = {m: there for m, (_, there) in read.items() if there is not None}
-        learned = self.teacher.judge({m: self.student(m).embed(x) for m, x in features.items()})
+        learned = self.teacher.judge({m: self._embed(m, x, rows) for m, x in features.items()})
         taught = self.teacher(features, present)
         labels = self._labels[rows].long()
         terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)
@@ -150,7 +152,7 @@ class Distilled(nn.Module):
             ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
             ``numpy.save`` take them.
         """
-        return self._gather(lambda m, rows: self._read(m, rows.values), chunk_size)
+        return self._gather(lambda m, x: self._read(m, x.values), chunk_size)
 
     def missing(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
         """Which items lack which modality, by rows of NaN or ``distill(missing=)``, on the CPU.
@@ -161,7 +163,7 @@ class Distilled(nn.Module):
         Returns:
             ``{modality: (num_items,) bool}``; ``missing()["image"].float().mean()`` is the share.
         """
-        return self._gather(lambda _, rows: rows.missing, chunk_size)
+        return self._gather(lambda _, x: x.missing, chunk_size)
 
     @torch.no_grad()
     def encode(self, features: "Mapping[str, FeatureSource]") -> dict[str, Tensor]:
@@ -203,17 +205,19 @@ class Distilled(nn.Module):
             present = there if present is None else present & there
         return Rows(x.to(self.student(modality).weight), present)
 
+    def _embed(self, modality: str, x: Tensor, rows: Tensor) -> Tensor:
+        student, source = self.student(modality), self._source(modality)
+        return self._products[modality].embed(student, x, rows, source)
+
     def _source(self, modality: str) -> Tensor | FeatureTable:
         if modality in self._live:
             return live(self.backbone, self._live[modality])
         return cast("FeatureTable", self._tables[modality])
 
-    def _gather(self, read: Callable[[str, Rows], Tensor], size: int) -> dict[str, Tensor]:
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(f"chunk_size must be an integer of at least 1; got {size!r}.")
-        chunks = torch.arange(len(self._labels), device=self._labels.device).split(int(size))
+    def _gather(self, of: Callable[[str, Rows], Tensor], size: int) -> dict[str, Tensor]:
+        chunks = in_chunks(len(self._labels), size, self._labels.device)
         return {
-            m: torch.cat([read(m, self._rows(m, rows)).cpu() for rows in chunks])
+            m: torch.cat([of(m, self._rows(m, rows)).cpu() for rows in chunks])
             for m in self.student_paths
         }
 
@@ -242,9 +246,3 @@ class Distilled(nn.Module):
             super().__setattr__(name, value)
         else:
             setattr(backbone, name, value)
-
-
-def _student(backbone: nn.Module, path: str) -> FeatureStudent:
-    student = backbone.get_submodule(path)
-    assert isinstance(student, FeatureStudent)  # distill() put it there
-    return student

@@ -1,11 +1,14 @@
 """Raw item features, gathered by row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from sgfd._tensor_checks import check_held
 
 FeatureSource: TypeAlias = "Tensor | np.ndarray"
 
@@ -97,6 +100,7 @@ class FeatureTable(nn.Module):
             self.values: Tensor = nn.Parameter(values)
         else:
             self.register_buffer("values", values.detach(), persistent=False)
+        self._kept: list[tuple[Tensor | None, Rows]] | None = None
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Features of some items, or of all, the missing ones filled.
@@ -115,6 +119,30 @@ class FeatureTable(nn.Module):
 
     def read(self, rows: Tensor | None = None) -> Rows:
         """The same, with which of them are there."""
+        for known, read in self._kept or []:
+            if known is rows or (known is not None and rows is not None and known.equal(rows)):
+                return read
+        read = self._read(rows)
+        if self._kept is not None:
+            self._kept.append((rows, read))
+        return read
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Within it, rows that were read are not gathered again."""
+        self._kept = []
+        try:
+            yield
+        finally:
+            self._kept = None
+
+    def whole(self) -> Tensor | None:
+        """(N, F) what ``forward()`` gives, if that is at hand without any work."""
+        if self.mapped is None and self.present is None:
+            return self.values
+        return next((read.values for rows, read in self._kept or [] if rows is None), None)
+
+    def _read(self, rows: Tensor | None) -> Rows:
         if self.mapped is None:
             values = self.values if rows is None else self.values[rows]
             present = self.present if rows is None or self.present is None else self.present[rows]
@@ -183,11 +211,12 @@ def checked_shape(source: "FeatureSource", name: str, num_rows: int | None) -> t
         if isinstance(source, Tensor)
         else np.issubdtype(source.dtype, np.floating)
     )
-    if source.ndim != 2 or not floating:
+    if source.ndim != 2 or not floating or source.shape[1] == 0:
         raise ValueError(
             f"{name} must be (num_items, width) of a floating dtype; "
             f"got shape {tuple(source.shape)} of {source.dtype}."
         )
+    check_held(name, source)
     if num_rows is not None and len(source) != num_rows:
         raise ValueError(f"{name} must have one row per item ({num_rows}); got {len(source)} rows.")
     return source.shape[0], source.shape[1]

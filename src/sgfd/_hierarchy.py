@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from functools import partial
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sgfd._tensor_checks import check_label_tensors
 from sgfd._terms import LabelLoss, ResponseDivergence, cross_entropy, kl_divergence
 
 
@@ -61,13 +63,15 @@ def hierarchy(
         ...     response=levels.response,
         ... )
     """
-    sizes = tuple(num_classes)
-    if len(sizes) < 2 or min(sizes) < 2:
+    sizes = tuple(num_classes) if isinstance(num_classes, Sequence) else ()
+    if len(sizes) < 2 or not all(isinstance(size, Integral) and size >= 2 for size in sizes):
         raise ValueError(
-            f"hierarchy() takes two levels or more of two classes or more; got {sizes}."
+            "hierarchy() takes a sequence of numbers of classes, of two levels or more of two "
+            f"classes or more; got {num_classes!r}."
         )
     w = (1 / len(sizes),) * len(sizes) if weights is None else tuple(weights)
-    if len(w) != len(sizes) or not all(0 <= x < math.inf for x in w) or sum(w) == 0:
+    fit = all(isinstance(x, Real) and 0 <= x < math.inf for x in w)
+    if len(w) != len(sizes) or not fit or sum(w) == 0:
         raise ValueError(
             f"weights must be one per level ({len(sizes)}), finite, at least 0 and not all 0; "
             f"got {w}."
@@ -91,13 +95,14 @@ def _cross_entropies(
     class_weights: tuple[Tensor | None, ...],
 ) -> Tensor:
     """(N, levels), each times its weight; 0 where a label is -1."""
+    check_label_tensors(logits, labels)
     if labels.shape != (*logits.shape[:-1], len(sizes)):
         raise ValueError(
             f"A hierarchy of {len(sizes)} levels takes labels of shape (N, {len(sizes)}), N the "
             f"rows of the logits {tuple(logits.shape)}; got {tuple(labels.shape)}."
         )
     columns = labels.unbind(-1)
-    if not labels.is_cuda and not torch.compiler.is_compiling():
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
         for level, (y, size) in enumerate(zip(columns, sizes, strict=True)):
             if (y >= size).any():
                 raise ValueError(

@@ -1,13 +1,15 @@
 """Semantic labels, from what a catalog has to what a loss takes."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sgfd._checks import check_integer
 
 
 class EncodedLabels(NamedTuple):
@@ -33,6 +35,7 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
         The indices, and the names that they index.
 
     Raises:
+        TypeError: if it is no sequence of labels, one for each item.
         ValueError: if no label is known.
 
     Example:
@@ -43,13 +46,34 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
         >>> classes
         ('games', 'toys')
     """
-    names = [None if _unknown(value) else str(value) for value in values]
+    names = [None if _unknown(value) else str(value) for value in listed(values)]
     classes = tuple(sorted({name for name in names if name is not None}))
     if not classes:
         raise ValueError(f"At least one label must be known; got {len(names)} unknown ones.")
     index = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([-1 if name is None else index[name] for name in names])
     return EncodedLabels(labels, classes)
+
+
+def listed(values: object) -> list[object]:
+    """Labels one by one, as plain values where they come in a tensor or an array.
+
+    Raises:
+        TypeError: for what is no sequence of single labels.
+    """
+    labels: list[object] = []
+    if isinstance(values, (Tensor, np.ndarray)):
+        fits = values.ndim == 1
+        labels = values.tolist() if fits else []
+    else:
+        fits = isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
+        labels = list(cast("Iterable[object]", values)) if fits else []
+    if not fits or any(isinstance(y, (list, tuple, dict, set, Tensor, np.ndarray)) for y in labels):
+        raise TypeError(
+            "labels must be a sequence with one label for each item, strings or numbers; got "
+            f"{type(values).__qualname__}{' with several each' if fits else ''}."
+        )
+    return labels
 
 
 def class_indices(values: Iterable[object]) -> EncodedLabels:
@@ -63,13 +87,14 @@ def class_indices(values: Iterable[object]) -> EncodedLabels:
         The indices; ``classes`` is empty where they came as integers.
 
     Raises:
+        TypeError: as ``encode_labels``.
         ValueError: for numbers that are not whole, or if labels have names and none is known.
     """
-    values = list(values)
+    values = listed(values)
     known = [v for v in values if not _unknown(v)]
     if not known or any(not isinstance(v, Real) for v in known):
         return encode_labels(values)
-    if broken := [v for v in known if not isinstance(v, Integral) and not _whole(v)]:
+    if broken := [v for v in known if isinstance(v, bool) or not _whole(v)]:
         raise ValueError(
             f"labels that are numbers must be whole, the indices of classes; got {broken[0]}. If "
             "it names a class, give strings."
@@ -93,7 +118,9 @@ def balanced_class_weights(labels: "Tensor | np.ndarray", num_classes: int | Non
         (num_classes,) float32; 1 for classes without an item.
 
     Raises:
-        ValueError: if no label is known, or one is not below ``num_classes``.
+        TypeError: if labels are not numbers.
+        ValueError: if they are of other shapes or dtypes, none is known, or one is not below
+            ``num_classes``.
 
     Example:
         >>> from functools import partial
@@ -105,15 +132,31 @@ def balanced_class_weights(labels: "Tensor | np.ndarray", num_classes: int | Non
         >>> weighted = partial(cross_entropy, class_weights=weights)
         >>> loss = SGFDLoss(classification=weighted, fusion=weighted)
     """
-    y = torch.as_tensor(labels).cpu()
-    if y.ndim not in (1, 2) or y.is_floating_point():
+    if num_classes is not None:
+        check_integer("num_classes", num_classes, at_least=1)
+    try:
+        y = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"labels must be a tensor or an array of integers; got {type(labels).__qualname__}. "
+            "Names become indices by encode_labels."
+        ) from None
+    kind, whole = y.dtype, not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
+    y = y.long() if whole else y  # as uint8, -1 would be 255
+    if y.ndim not in (1, 2) or not whole or (y < -1).any():
+        least = f", the least {int(y.min())}" if whole and y.numel() else ""
         raise ValueError(
             "labels must be (N,) class indices or (N, C) multi-hot, integers, -1 where unknown; "
-            f"got shape {tuple(y.shape)} of {y.dtype}."
+            f"got shape {tuple(y.shape)} of {kind}{least}."
         )
     if y.ndim == 2:
+        if num_classes not in (None, y.shape[1]) or (y > 1).any():
+            raise ValueError(
+                f"multi-hot labels must be 0 or 1, one column per class; got {y.shape[1]} columns, "
+                f"num_classes={num_classes} and the largest {int(y.max())}."
+            )
+        num_classes = y.shape[1]
         y = (y > 0).nonzero()[:, 1]
-        num_classes = labels.shape[1] if num_classes is None else num_classes
     counts = torch.bincount(y[y >= 0], minlength=num_classes or 0)
     if counts.sum() == 0:
         raise ValueError("At least one label must be known to weight classes by; got none.")
@@ -124,7 +167,7 @@ def balanced_class_weights(labels: "Tensor | np.ndarray", num_classes: int | Non
 
 
 def _whole(value: object) -> bool:
-    return float(value).is_integer()  # type: ignore[arg-type]
+    return isinstance(value, Integral) or float(value).is_integer()  # type: ignore[arg-type]
 
 
 def _unknown(value: object) -> bool:

@@ -1,12 +1,12 @@
 """The weighted sum of the distillation terms."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from sgfd._checks import check_function, check_number
 from sgfd._said import Said, check_terms
 from sgfd._terms import (
     FeatureDivergence,
@@ -70,6 +70,7 @@ class SGFDLoss(nn.Module):
         feature: distance per row of embeddings.
 
     Raises:
+        TypeError: for what is no function where one is due.
         ValueError: for a negative weight or a temperature that is not positive.
 
     Example:
@@ -96,8 +97,10 @@ class SGFDLoss(nn.Module):
         feature: FeatureDivergence = squared_distance,
     ) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be above 0 and finite; got {temperature}.")
+        check_number("temperature", temperature, above=0)
+        named = {"classification": classification, "fusion": fusion}
+        for name, function in (named | {"response": response, "feature": feature}).items():
+            check_function(name, function)
         self.ce_weight, self.kd_weight, self.temperature = ce_weight, kd_weight, temperature
         self.detach_teacher = detach_teacher
         self.classification, self.fusion = classification, fusion
@@ -137,8 +140,9 @@ class SGFDLoss(nn.Module):
                 not read otherwise), nor in fusion if it lacks them all.
 
         Raises:
-            ValueError: if modalities or row counts differ, or a label is out of range (checked
-                where labels are on the CPU; a GPU reports it itself).
+            TypeError: for arguments of other types.
+            ValueError: if modalities, shapes, dtypes or devices differ, or a label is out of range
+                (checked where labels are on the CPU; a GPU reports it itself).
         """
         present = {} if present is None else present
         check_terms(taught, learned, labels, multiplicity, present)
@@ -190,8 +194,8 @@ class SGFDLoss(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Checks the two weights whenever they are set, as a schedule may do."""
-        if name in ("ce_weight", "kd_weight") and not 0 <= value < math.inf:
-            raise ValueError(f"{name} must be at least 0 and finite; got {value}.")
+        if name in ("ce_weight", "kd_weight"):
+            check_number(name, value.item() if isinstance(value, Tensor) else value, at_least=0)
         super().__setattr__(name, value)
 
     def extra_repr(self) -> str:

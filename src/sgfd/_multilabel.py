@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sgfd._functional import widen
-from sgfd._terms import kl_divergence, per_class
+from sgfd._tensor_checks import check_alike, check_label_range, check_label_tensors, per_class
+from sgfd._terms import kl_divergence
 
 
 def binary_cross_entropy(
@@ -27,7 +28,8 @@ def binary_cross_entropy(
         (N, C).
 
     Raises:
-        ValueError: for labels or class weights of another shape.
+        ValueError: for labels or class weights of another shape, and labels of another dtype or
+            out of range (checked where they are on the CPU).
 
     Example:
         >>> import torch
@@ -35,12 +37,14 @@ def binary_cross_entropy(
         >>> binary_cross_entropy(torch.zeros(1, 3), torch.tensor([[1, 0, -1]]))
         tensor([[0.6931, 0.6931, 0.0000]])
     """
+    check_label_tensors(logits, labels)
     if labels.shape != logits.shape:
         raise ValueError(
             f"binary_cross_entropy takes multi-hot labels of the logits' shape "
             f"{tuple(logits.shape)}; got {tuple(labels.shape)}. For one label per item there is "
             "cross_entropy, for several levels hierarchy()."
         )
+    check_label_range(labels, 2)
     z = widen(logits)
     weights = None if class_weights is None else per_class(class_weights, z)
     targets = labels.clamp(min=0).to(z.dtype)
@@ -63,12 +67,16 @@ def bernoulli_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: fl
     Returns:
         (N,).
 
+    Raises:
+        ValueError: as ``kl_divergence``.
+
     Example:
         >>> import torch
         >>> from sgfd import bernoulli_kl
         >>> bernoulli_kl(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]), 10.0)
         tensor([0.])
     """
+    check_alike(teacher_logits, student_logits)
     # A sigmoid is a softmax over z and 0.
     taught, learned = (
         torch.stack([z, torch.zeros_like(z)], dim=-1) for z in (teacher_logits, student_logits)

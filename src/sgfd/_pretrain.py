@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgfd._checks import check_device, check_integer, check_number
 from sgfd._features import FeatureSource, FeatureTable
 from sgfd._functional import copied_state
 from sgfd._lessons import Judgement, LabeledItems, judge, teach
@@ -110,6 +111,9 @@ def pretrain_teacher(
     """
     parameters = _check_teacher(teacher, features)
     _check_settings(epochs, batch_size, patience, validation_fraction)
+    check_number("learning_rate", learning_rate, at_least=0)
+    check_number("weight_decay", weight_decay, at_least=0)
+    where = parameters[0].device if device is None else check_device(device)
     targets = read_labels(labels)
     sizes = count_classes(targets, num_classes, taught=teacher.num_classes)
     if loss is not None and not isinstance(loss, SGFDLoss):
@@ -125,7 +129,7 @@ def pretrain_teacher(
         targets.labels.cpu(),
         missing_masks(missing, modalities, num_items),
     )
-    where, mode, single = parameters[0].device, teacher.training, targets.labels.ndim == 1
+    home, mode, single = parameters[0].device, teacher.training, targets.labels.ndim == 1
     losses: list[float] = []
     judgements: list[Judgement] = []
     best_epoch, best = -1, copied_state(teacher)
@@ -138,7 +142,7 @@ def pretrain_teacher(
     ):
         train, held_out = _split(items.labels, validation_fraction)
         try:
-            teacher.to(where if device is None else device)
+            teacher.to(where)
             optimizer = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
             for epoch in range(epochs):
                 losses.append(
@@ -158,7 +162,7 @@ def pretrain_teacher(
         finally:
             teacher.load_state_dict(best)
             teacher.zero_grad()
-            teacher.train(mode).to(where)
+            teacher.train(mode).to(home)
     return TeacherHistory(
         loss=tuple(losses),
         held_out_loss=tuple(now.loss for now in judgements),
@@ -221,7 +225,6 @@ def _check_teacher(
 def _check_settings(epochs: int, batch_size: int, patience: int | None, fraction: float) -> None:
     counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
     for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1; got {value}.")
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation_fraction must be above 0 and below 1; got {fraction}.")
+        if name != "patience" or value is not None:
+            check_integer(name, value, at_least=1)
+    check_number("validation_fraction", fraction, above=0, below=1)

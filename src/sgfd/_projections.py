@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from sgfd._checks import check_integer, check_mapping
+from sgfd._functional import check_modalities
 from sgfd._problems import AmbiguousLayerError, NoLayerError, ProjectionError
 
 
@@ -32,6 +34,7 @@ def find_projections(
     Raises:
         NoLayerError: if no layer has a modality's width, or the one that is named has not.
         AmbiguousLayerError: if which of several it is, or for which modality, is not certain.
+        TypeError: for arguments of other types.
         ProjectionError: which both of these are, if ``projections`` names another modality.
 
     Example:
@@ -41,6 +44,13 @@ def find_projections(
         >>> find_projections(model, {"image": 512})
         {'image': 'visual'}
     """
+    if not isinstance(backbone, nn.Module):
+        raise TypeError(f"backbone must be an nn.Module; got {type(backbone).__qualname__}.")
+    check_mapping("widths", widths)
+    for m, width in widths.items():
+        check_integer(f"widths[{m!r}]", width, at_least=1)
+    check_modalities(widths)
+    check_mapping("projections", {} if projections is None else projections)
     given = dict(projections or {})
     if unknown := given.keys() - widths.keys():
         raise ProjectionError(

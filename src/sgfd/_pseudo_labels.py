@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sgfd._beside import Floats, beside
+from sgfd._checks import check_integer
 from sgfd._features import FeatureSource
 
 
@@ -114,11 +114,12 @@ def pseudo_labels(
         raise ImportError('pseudo_labels needs scikit-learn: pip install "sgfd[labels]"') from error
     from tqdm import tqdm
 
-    _check_count("k", k, at_least=2)
-    _check_count("restarts", restarts, at_least=1)
-    _check_count("repeats", repeats, at_least=0)
+    check_integer("k", k, at_least=2)
+    check_integer("restarts", restarts, at_least=1)
+    check_integer("repeats", repeats, at_least=0)
+    check_integer("seed", seed, at_least=0)
     if batch_size is not None:
-        _check_count("batch_size", batch_size, at_least=1)
+        check_integer("batch_size", batch_size, at_least=1)
     items = beside(features)
     complete = items.complete
     _check_distinct(complete, k)
@@ -161,11 +162,6 @@ def _centers(
     )
     centers: Floats = model.fit(points).cluster_centers_
     return centers
-
-
-def _check_count(name: str, value: object, *, at_least: int) -> None:
-    if not isinstance(value, Integral) or int(value) < at_least:
-        raise ValueError(f"{name} must be an integer of at least {at_least}; got {value!r}.")
 
 
 def _check_distinct(points: Floats, k: int) -> None:

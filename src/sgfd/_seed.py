@@ -6,6 +6,8 @@ from zlib import crc32
 
 import torch
 
+from sgfd._checks import check_integer
+
 
 @contextmanager
 def seeded(seed: int, *, stream: int = 0) -> Iterator[None]:
@@ -13,7 +15,11 @@ def seeded(seed: int, *, stream: int = 0) -> Iterator[None]:
 
     Each ``stream`` of a seed gives numbers of its own: two models made with the same seed, one
     inside the other, must not start alike.
+
+    Raises:
+        ValueError: if the seed is no integer, or negative.
     """
+    check_integer("seed", seed, at_least=0, below=2**63)
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would reseed the accelerators too.
         # A stream is mixed in by a hash, since the CPU's generator keeps only the lowest 32 bits.

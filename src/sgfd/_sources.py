@@ -1,12 +1,14 @@
 """Where raw features come from: a table, or the recommender itself by a dotted path."""
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from operator import attrgetter
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgfd._checks import check_mapping as check_mapping
 from sgfd._features import (
     FeatureSource,
     FeatureTable,
@@ -16,12 +18,6 @@ from sgfd._features import (
     mean_row,
     missing_rows,
 )
-
-
-def check_mapping(name: str, given: object) -> None:
-    """Raises TypeError for what is no ``{modality: ...}``."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{name} must be {{modality: ...}}; got {type(given).__qualname__}.")
 
 
 def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
@@ -97,7 +93,12 @@ def missing_masks(
         )
     masks = torch.zeros(len(modalities), num_items, dtype=torch.bool)
     for m, given in missing.items():
-        mask = torch.as_tensor(given)
+        try:
+            mask = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"missing[{m!r}] must be a tensor or an array; got {type(given).__qualname__}."
+            ) from None
         if mask.shape != (num_items,) or mask.dtype != torch.bool or mask.all():
             raise ValueError(
                 f"missing[{m!r}] must be ({num_items},) bool, True where the item lacks the "
@@ -119,6 +120,13 @@ def mask_shares(masks: Tensor | None, modalities: Iterable[str]) -> str:
 def read_rows(source: "Tensor | FeatureTable", rows: Tensor) -> Rows:
     """Some items' features, and which of them are there."""
     return source.read(rows) if isinstance(source, FeatureTable) else Rows(source[rows], None)
+
+
+def in_chunks(num_items: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
+    """All items' indices, so many at a time."""
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"chunk_size must be an integer of at least 1; got {size!r}.")
+    return torch.arange(num_items, device=device).split(int(size))
 
 
 def new_rows(

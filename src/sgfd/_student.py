@@ -3,7 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgfd._functional import Activation, activate, describe
+from sgfd._checks import check_activations, check_integer
+from sgfd._functional import Activation, activate, describe, take
+from sgfd._tensor_checks import check_rows
 
 
 class FeatureStudent(nn.Linear):
@@ -52,6 +54,9 @@ class FeatureStudent(nn.Linear):
         device: object = None,
         dtype: object = None,
     ) -> None:
+        check_integer("in_features", in_features, at_least=1)
+        check_integer("out_features", out_features, at_least=1)
+        check_activations(activation=activation, embed_activation=embed_activation)
         super().__init__(in_features, out_features, bias, device, dtype)
         self.activation = activation
         self.normalize = normalize
@@ -129,8 +134,31 @@ class FeatureStudent(nn.Linear):
 
         Returns:
             (..., D).
+
+        Raises:
+            TypeError: for what is no tensor.
+            ValueError: for another width.
         """
+        check_rows("x", x, self.in_features, self.weight)
         return activate(super().forward(x), self.embed_activation, self.embed_normalize)
+
+    def embed_output(self, output: Tensor, rows: Tensor | None = None) -> Tensor | None:
+        """``embed`` of the input that ``forward`` made an output of, without the product again.
+
+        Args:
+            output: (N, D), what ``forward`` gave.
+            rows: (n,) int64, the rows wanted; None for all.
+
+        Returns:
+            (n, D), or None where the output does not tell: where ``forward`` has an activation or
+            normalization that ``embed`` has not.
+        """
+        forward = (self.activation, self.normalize)
+        embed = (self.embed_activation, self.embed_normalize)
+        if type(self) is not FeatureStudent or forward not in ((None, False), embed):
+            return None
+        output = output if rows is None else take(output, rows)
+        return output if forward == embed else activate(output, *embed)
 
     def extra_repr(self) -> str:
         """The layer's sizes, and what follows it."""
@@ -142,6 +170,8 @@ class FeatureStudent(nn.Linear):
 
 def check_adoptable(layer: nn.Module, where: str) -> None:
     """Raises TypeError or ValueError if a student would lose something that the layer does."""
+    if not isinstance(layer, nn.Module):
+        raise TypeError(f"{where} must be an nn.Linear; got {type(layer).__qualname__}.")
     # Parametrization gives the layer a class of its own, so it must be looked for first.
     if nn.utils.parametrize.is_parametrized(layer):
         raise ValueError(

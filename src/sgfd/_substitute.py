@@ -33,10 +33,11 @@ def makers(
     make = {m: given.get(m, FeatureStudent.adopt) for m in layers}
     of: dict[nn.Linear, str] = {}
     for m, layer in layers.items():
-        if not callable(make[m]):
+        if not callable(make[m]) or isinstance(make[m], type):
             raise TypeError(
-                "student must be a function that makes a student of a layer, or {modality: "
-                f"function}}; got {make[m]!r} for {m!r}."
+                "student must be a function that makes a student of a layer, such as "
+                "FeatureStudent.adopt or paper_student, or {modality: function}; got "
+                f"{make[m]!r} for {m!r}."
             )
         other = of.setdefault(layer, m)
         if make[m] != make[other]:
@@ -77,3 +78,10 @@ def put(backbone: nn.Module, students: Mapping[nn.Linear, FeatureStudent]) -> No
         for leaf, child in parent._modules.items():
             if isinstance(child, nn.Linear) and child in students:
                 parent._modules[leaf] = students[child]
+
+
+def student_at(backbone: nn.Module, path: str) -> FeatureStudent:
+    """The student that ``put`` left where a layer was."""
+    student = backbone.get_submodule(path)
+    assert isinstance(student, FeatureStudent)
+    return student

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgfd._checks import check_integer
 from sgfd._hierarchy import hierarchy
 from sgfd._labels import class_indices
 from sgfd._loss import SGFDLoss
@@ -174,8 +175,11 @@ def _contract(got: str) -> str:
 
 
 def _one_per_item(labels: "ItemLabels", where: str) -> Tensor:
-    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "OUS":
-        labels = torch.from_numpy(np.ascontiguousarray(labels))
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biufc":
+        native = labels.dtype.newbyteorder("=")
+        labels = torch.from_numpy(np.ascontiguousarray(labels, dtype=native))
+    if isinstance(labels, Tensor) and labels.ndim == 1 and labels.is_floating_point():
+        labels = labels.tolist()  # whole numbers, and NaN where unknown
     if not isinstance(labels, Tensor):
         if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
             raise ValueError(_contract(f"{labels!r}{where}"))
@@ -183,11 +187,13 @@ def _one_per_item(labels: "ItemLabels", where: str) -> Tensor:
         if any(hasattr(y, "__len__") and not isinstance(y, (str, bytes)) for y in labels):
             raise ValueError(_contract(f"a sequence of {type(labels[0]).__qualname__}{where}"))
         labels = class_indices(labels).labels
-    if labels.ndim != 1 or len(labels) == 0 or not _integral(labels):
-        raise ValueError(_contract(f"shape {tuple(labels.shape)} of {labels.dtype}{where}"))
+    if labels.ndim != 1 or len(labels) == 0 or not _integral(labels) or labels.is_meta:
+        kind = f"{labels.dtype}{' on meta' if labels.is_meta else ''}{where}"
+        raise ValueError(_contract(f"shape {tuple(labels.shape)} of {kind}"))
+    labels = labels.detach().to(torch.int64)
     if int(labels.min()) < -1:
         raise ValueError(f"labels must be at least -1 (unknown); got {int(labels.min())}{where}.")
-    return labels.detach().to(torch.int64)
+    return labels
 
 
 def _multi_hot(labels: "ItemLabels") -> Tensor:
@@ -216,7 +222,14 @@ def _count(y: Tensor, num_classes: int | None, where: str) -> int:
     if num_classes is None:
         if largest < 0:
             raise ValueError(f"No label{where} is known; pass num_classes= if that is meant.")
+        if largest >= len(y):
+            raise ValueError(
+                f"labels must count from 0, at most one class per item ({len(y)}) where no "
+                f"num_classes= says more; got {largest}{where}, which looks like a raw id. Give "
+                "ids as strings."
+            )
         return largest + 1
+    check_integer("num_classes", num_classes, at_least=2)
     if largest >= num_classes:
         raise ValueError(f"labels must be below num_classes={num_classes}; got {largest}{where}.")
     return num_classes

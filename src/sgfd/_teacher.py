@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgfd._chain import fold, folding_pays, hidden_widths
+from sgfd._checks import check_activations, check_integer, check_mapping
 from sgfd._functional import Activation, activate, check_modalities, describe
+from sgfd._tensor_checks import check_present, check_rows
 
 
 class Semantics(NamedTuple):
@@ -56,6 +58,7 @@ class SemanticTeacher(nn.Module):
         fusion_activation: in that classifier; None for none.
 
     Raises:
+        TypeError: for what is no mapping, or no function, where one is due.
         ValueError: for no modality, unusable names, widths below 1 or fewer than two classes.
 
     Example:
@@ -82,6 +85,9 @@ class SemanticTeacher(nn.Module):
         fusion_activation: Activation | None = F.leaky_relu,
     ) -> None:
         super().__init__()
+        check_mapping("in_features", in_features)
+        check_activations(inner_activation=inner_activation, activation=activation)
+        check_activations(fusion_activation=fusion_activation)
         modalities = tuple(in_features)
         if not isinstance(out_features, Mapping):
             out_features = dict.fromkeys(modalities, out_features)
@@ -122,12 +128,12 @@ class SemanticTeacher(nn.Module):
             Semantics, with ``fused_logits`` where there is fusion.
 
         Raises:
-            ValueError: for missing or further modalities, or other widths.
+            TypeError: for what is no tensor.
+            ValueError: for missing or further modalities, other widths, numbers of rows or dtypes.
         """
         self._check_widths("features", features, self.in_features)
         present = {} if present is None else present
-        if not present.keys() <= features.keys():
-            raise ValueError(f"present may have {list(self.in_features)}; got {list(present)}.")
+        check_present(present, features, next(iter(features.values())).shape[:-1])
         embeddings = {}
         for m in self.in_features:
             if m not in present:
@@ -164,9 +170,11 @@ class SemanticTeacher(nn.Module):
 
         Raises:
             RuntimeError: if the teacher was made without fusion.
+            ValueError: for other modalities or shapes.
         """
         if self.fusion_transfer is None or self.fusion_classifier is None:
             raise RuntimeError("This SemanticTeacher has no fusion; make it with fusion=True.")
+        self._check_widths("embeddings", embeddings, self.out_features)
         joint = torch.cat([embeddings[m] for m in self.in_features], dim=-1)
         joint = activate(self.fusion_transfer(joint), self.fusion_activation, normalize=False)
         logits: Tensor = self.fusion_classifier(joint)
@@ -183,15 +191,17 @@ class SemanticTeacher(nn.Module):
         return activate(x, self.activation, self.normalize)
 
     def _check_widths(self, name: str, got: Mapping[str, Tensor], widths: dict[str, int]) -> None:
+        check_mapping(name, got)
         if got.keys() != widths.keys():
             raise ValueError(
                 f"{name} must have exactly the modalities {list(widths)}; got {list(got)}."
             )
         for m, width in widths.items():
-            if got[m].shape[-1] != width:
-                raise ValueError(
-                    f"{name}[{m!r}] must have width {width}; got shape {tuple(got[m].shape)}."
-                )
+            like = cast("nn.Linear", self.classifiers[m]).weight
+            check_rows(f"{name}[{m!r}]", got[m], width, like)
+        rows = {m: tuple(got[m].shape[:-1]) for m in widths}
+        if len(set(rows.values())) > 1:
+            raise ValueError(f"{name} must have the same rows in each modality; got {rows}.")
 
     def extra_repr(self) -> str:
         """What happens between and after the layers."""
@@ -219,9 +229,12 @@ def _check(
             raise ValueError(
                 f"{name} must have exactly the modalities {list(in_features)}; got {list(given)}."
             )
-    widths = [*in_features.values(), *out_features.values()]
-    widths += [w for hidden in (hidden_features or {}).values() for w in hidden]
-    if min(widths) < 1:
-        raise ValueError(f"Widths must be at least 1; got {widths}.")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, or nothing is told; got {num_classes}.")
+    for name, widths in (("in_features", in_features), ("out_features", out_features)):
+        for m, width in widths.items():
+            check_integer(f"{name}[{m!r}]", width, at_least=1)
+    for m, hidden in (hidden_features or {}).items():
+        if not isinstance(hidden, Sequence):
+            raise TypeError(f"hidden_features[{m!r}] must be a sequence of widths; got {hidden!r}.")
+        for width in hidden:
+            check_integer(f"A width of hidden_features[{m!r}]", width, at_least=1)
+    check_integer("num_classes", num_classes, at_least=2)

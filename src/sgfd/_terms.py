@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sgfd._checks import check_function, check_number
 from sgfd._functional import widen
+from sgfd._tensor_checks import (
+    check_alike,
+    check_label_range,
+    check_label_tensors,
+    check_multiplicity,
+    check_values,
+    per_class,
+)
 
 LabelLoss = Callable[[Tensor, Tensor], Tensor]
 ResponseDivergence = Callable[[Tensor, Tensor, float], Tensor]
@@ -27,7 +36,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, class_weights: Tensor | Non
         (N,).
 
     Raises:
-        ValueError: for labels or class weights of another shape.
+        ValueError: for labels or class weights of another shape, and labels of another dtype or
+            out of range (checked where they are on the CPU; a GPU reports it itself).
 
     Example:
         >>> import torch
@@ -35,25 +45,17 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, class_weights: Tensor | Non
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, -1]))
         tensor([1.3863, 0.0000])
     """
+    check_label_tensors(logits, labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy takes one label per row of the logits {tuple(logits.shape)}; got "
             f"labels of shape {tuple(labels.shape)}. For multi-hot labels there is "
             "binary_cross_entropy, for several levels hierarchy()."
         )
+    check_label_range(labels, logits.shape[-1])
     z = widen(logits)
     weights = None if class_weights is None else per_class(class_weights, z)
     return F.cross_entropy(z, labels, weights, ignore_index=-1, reduction="none")
-
-
-def per_class(class_weights: Tensor, logits: Tensor) -> Tensor:
-    """Class weights as the logits are, checked to be one per class."""
-    if class_weights.shape != logits.shape[-1:]:
-        raise ValueError(
-            f"class_weights must be one per class ({logits.shape[-1]}); got shape "
-            f"{tuple(class_weights.shape)}."
-        )
-    return class_weights.to(logits)
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
@@ -69,12 +71,17 @@ def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: f
     Returns:
         (N,).
 
+    Raises:
+        ValueError: for other shapes, or a temperature that is not above 0 and finite.
+
     Example:
         >>> import torch
         >>> from sgfd import kl_divergence
         >>> kl_divergence(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]), 10.0)
         tensor([0.])
     """
+    check_alike(teacher_logits, student_logits)
+    check_number("temperature", temperature, above=0)
     taught = F.log_softmax(widen(teacher_logits) / temperature, dim=-1)
     learned = F.log_softmax(widen(student_logits) / temperature, dim=-1)
     divergence = F.kl_div(learned, taught, reduction="none", log_target=True)
@@ -93,12 +100,16 @@ def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
     Returns:
         (N,).
 
+    Raises:
+        ValueError: for different shapes.
+
     Example:
         >>> import torch
         >>> from sgfd import squared_distance
         >>> squared_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
         tensor([2.])
     """
+    check_alike(teacher, student)
     return (widen(teacher) - widen(student)).square().sum(-1)
 
 
@@ -124,7 +135,8 @@ def classification_loss(
             labels it is given 0, and what it returns there is left out.
 
     Raises:
-        ValueError: if the divergence's values are of another shape.
+        ValueError: for labels or a multiplicity of another shape or dtype, and if the divergence's
+            values are of another shape.
 
     Example:
         >>> import torch
@@ -132,6 +144,9 @@ def classification_loss(
         >>> classification_loss(torch.zeros(2, 4), torch.tensor([-1, -1]))
         tensor(0.)
     """
+    check_label_tensors(logits, labels)
+    check_function("divergence", divergence)
+    check_multiplicity(multiplicity, labels.shape[:1])
     known = labels >= 0
     values = divergence(logits, labels.clamp(min=0))
     if values.shape != labels.shape:
@@ -164,6 +179,9 @@ def response_loss(
         temperature: softens both predictions; above 1 the unlikely classes count too.
         divergence: (teacher_logits, student_logits, temperature) -> (N,).
 
+    Raises:
+        ValueError: for other shapes, also of what the divergence gives.
+
     Example:
         >>> import torch
         >>> from sgfd import response_loss
@@ -171,7 +189,9 @@ def response_loss(
         >>> response_loss(z, z)
         tensor(0.)
     """
-    return _average(divergence(teacher_logits, student_logits, temperature), multiplicity)
+    check_alike(teacher_logits, student_logits)
+    values = divergence(teacher_logits, student_logits, temperature)
+    return _average(check_values(values, multiplicity, teacher_logits), multiplicity)
 
 
 def feature_loss(
@@ -191,13 +211,18 @@ def feature_loss(
         multiplicity: (N,) how often each item counts; None for once.
         divergence: (teacher, student) -> (N,).
 
+    Raises:
+        ValueError: for other shapes, also of what the divergence gives.
+
     Example:
         >>> import torch
         >>> from sgfd import feature_loss
         >>> feature_loss(torch.eye(2), torch.eye(2).flip(0), torch.tensor([3, 1]))
         tensor(2.)
     """
-    return _average(divergence(teacher, student), multiplicity)
+    check_alike(teacher, student)
+    values = divergence(teacher, student)
+    return _average(check_values(values, multiplicity, teacher), multiplicity)
 
 
 def times(present: Tensor | None, multiplicity: Tensor | None) -> Tensor | None:

@@ -30,6 +30,13 @@ class StudentWatch:
         self.wants_input = True
         self._input: Tensor | None = None
 
+    def attach(self, student: nn.Module) -> list[Any]:
+        """Puts both hooks on, and gives their handles."""
+        return [
+            student.register_forward_pre_hook(self.before),
+            student.register_forward_hook(self.after),
+        ]
+
     def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """A forward pre-hook. ``embed``, which the distillation losses read, does not come here."""
         if torch.compiler.is_compiling():
@@ -44,12 +51,16 @@ class StudentWatch:
                 # Off its graph, but known to have had one.
                 self._input = args[0].detach().requires_grad_(args[0].requires_grad)
 
-    def after(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> None:
+    def after(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """A forward hook."""
         if torch.compiler.is_compiling() or not self.backbone.training:
-            return
-        if output.requires_grad and not self.reached:
-            output.register_hook(self._mark)  # type: ignore[no-untyped-call]
+            return None
+        if self.reached or not output.requires_grad:
+            return None
+        # A view: what is made of the output elsewhere (by the distillation loss) does not count.
+        output = output.view_as(output)
+        output.register_hook(self._mark)  # type: ignore[no-untyped-call]
+        return output
 
     def take(self) -> Tensor | None:
         """The input, once: it may be as large as the catalog's features."""

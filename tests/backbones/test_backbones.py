@@ -326,8 +326,8 @@ def test_features_with_gaps_in_their_memory_map_are_read_by_row(tmp_path):
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_bad_options_are_named(kind):
     for options, text in (
-        ({"dim": 0}, "needs dim >= 1.*dim=0"),
-        ({"reg_weight": -1}, "reg_weight=-1"),
+        ({"dim": 0}, "dim must be an integer of at least 1; got 0"),
+        ({"reg_weight": -1}, "reg_weight must be at least 0 and finite; got -1"),
     ):
         with pytest.raises(ValueError, match=text):
             kind(interactions(), features("image"), **options)

@@ -156,7 +156,7 @@ def test_items_without_a_modality_train_with_finite_gradients():
 
 
 def test_options_out_of_range_are_named():
-    with pytest.raises(ValueError, match="num_layers=-1"):
+    with pytest.raises(ValueError, match="num_layers must be an integer of at least 0; got -1"):
         GRCN(interactions(), features("image"), num_layers=-1)
-    with pytest.raises(ValueError, match="dropout=1.0"):
+    with pytest.raises(ValueError, match="dropout must be at least 0 and below 1; got 1.0"):
         GRCN(interactions(), features("image"), dropout=1.0)

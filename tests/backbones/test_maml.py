@@ -134,7 +134,7 @@ def test_distances_do_not_depend_on_how_many_pairs_are_computed_at_a_time(max_pa
     got = attention.distances(u, i, f, max_pairs=max_pairs)
     weights = attention(u.unsqueeze(1), i, f)
     torch.testing.assert_close(got, weighted_distance(weights, u.unsqueeze(1), i))
-    with pytest.raises(ValueError, match="max_pairs must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="max_pairs must be an integer of at least 1; got 0"):
         attention.distances(u, i, f, max_pairs=0)
 
 
@@ -314,7 +314,7 @@ def test_the_documented_defaults_are_the_defaults():
     ],
 )
 def test_bad_options_are_named(option, value):
-    with pytest.raises(ValueError, match=f"MAML needs dim >= 1.*{option}={value}"):
+    with pytest.raises(ValueError, match=f"^{option} must be .*(at least|above) .*; got {value}"):
         MAML(interactions(), features("image"), **{option: value})
 
 

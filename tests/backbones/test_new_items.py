@@ -131,7 +131,7 @@ def test_held_out_items_leave_nothing_behind():
         assert np.array_equal(split.features[m], x[split.cold_items])
     assert np.array_equal(split.warm.labels, data.labels[split.warm_items])
     for fraction in (0, 1, 1e-9):
-        with pytest.raises(ValueError, match=r"fraction must be in 0\.\.1"):
+        with pytest.raises(ValueError, match="fraction must (be above 0|leave items on)"):
             hold_out_items(data, fraction=fraction, seed=0)
 
 

@@ -56,7 +56,9 @@ def test_integer_labels_with_gaps_stay_integers() -> None:
     data = _make(labels=pd.Series({"pen": 2, "cup": 0}))
     assert data.labels is not None
     assert data.labels.tolist() == [-1, -1, 2, 0]
-    with pytest.raises(ValueError, match="labels must be whole numbers or strings; got fractions"):
+    with pytest.raises(
+        ValueError, match="labels must be whole numbers or strings; got fractions or inf"
+    ):
         _make(labels=pd.Series({"pen": 0.5}))
 
 
@@ -68,6 +70,46 @@ def test_arrays_take_their_ids_from_items() -> None:
     np.testing.assert_array_equal(data.features["image"], array)
     labels = ["a", None, "b", "a", "c"]
     assert _make(features={"image": array}, items=items, labels=labels).num_classes == 3
+
+
+def test_an_item_without_a_row_lacks_the_modality_and_is_counted() -> None:
+    for items in (None, ["mat", "pen", "cup", "ink"]):
+        data = _make(features={"text": _TEXT, "image": _IMAGE.drop("pen")}, items=items)
+        for row, item in enumerate(data.item_ids or ()):
+            expected = np.full(3, np.nan) if item == "pen" else _IMAGE.loc[item]
+            np.testing.assert_array_equal(data.features["image"][row], expected)
+        assert "features: 1 of 4 items lack image" in data.notes
+        assert not np.isnan(data.features["text"]).any()
+
+
+def test_whole_numbers_are_no_features_with_a_gap_either() -> None:
+    whole = _IMAGE.drop("pen").astype(int)
+    with pytest.raises(ValueError, match=r"features\['image'\] must be floating point; got dtype"):
+        _make(features={"text": _TEXT, "image": whole})
+
+
+_GENRES = pd.DataFrame(
+    [[1, 0, 1], [0, 1, 0], [1, 1, 0]], index=["pen", "sofa", "ink"], columns=["art", "fun", "war"]
+)
+
+
+@pytest.mark.parametrize("items", [None, ["ink", "mat", "pen", "cup"]])
+@pytest.mark.parametrize("kind", [int, bool, float, "Int8", "boolean"])
+def test_a_frame_of_labels_is_multi_hot_and_finds_its_items_by_id(kind, items) -> None:
+    data = _make(labels=_GENRES.astype(kind), items=items)
+    assert data.labels is not None
+    assert data.item_ids == ("ink", "mat", "pen", "cup")
+    assert data.labels.tolist() == [[1, 1, 0], [-1, -1, -1], [1, 0, 1], [-1, -1, -1]]
+    assert data.label_names == ("art", "fun", "war")
+    assert "labels: 2 of 4 items have none" in data.notes
+
+
+def test_a_gap_in_a_frame_of_labels_is_unknown() -> None:
+    gaps = _GENRES.astype(float)
+    gaps.loc["pen", "fun"] = np.nan
+    data = _make(labels=gaps)
+    assert data.labels is not None
+    assert data.labels[2].tolist() == [1, -1, 1]
 
 
 def test_items_choose_among_the_rows_of_frames() -> None:
@@ -112,7 +154,7 @@ def test_parts_may_be_numbers_and_columns_categories() -> None:
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
-        (_FRAME, {"user": "userID"}, "must have a column 'userID'; it has who, what, when"),
+        (_FRAME, {"user": "userID"}, "must have a column 'userID', one; it has who, what, when"),
         (
             _FRAME.assign(who=["cy", None, None, "bob", "ann", "cy"]),
             {},
@@ -130,13 +172,13 @@ def test_parts_may_be_numbers_and_columns_categories() -> None:
         ),
         (
             _FRAME,
-            {"features": {"text": _TEXT, "image": _IMAGE.drop("pen")}},
-            r"features\['image'\] must have one row per item; 1 of 4 .* none, such as 'pen'",
+            {"features": {"text": _TEXT, "image": _IMAGE.rename(index=str.upper)}},
+            r"must be indexed by item id, such as 'ink'; none of its ids is an item, such as 'CUP'",
         ),
         (
             _FRAME,
             {"features": {"text": _TEXT, "image": pd.concat([_IMAGE, _IMAGE.iloc[:1]])}},
-            r"features\['image'\] must .* 0 of 4 items have none, and 1 rows repeat an item",
+            r"features\['image'\] must have one row per item; 1 rows repeat an item",
         ),
         (
             _FRAME,
@@ -151,7 +193,7 @@ def test_parts_may_be_numbers_and_columns_categories() -> None:
                     "image": _IMAGE.reindex([*_IMAGE.index, "sofa"]).fillna(0.5),
                 }
             },
-            r"features\['image'\] has 5 rows, another 4\. Choose the items with items=",
+            r"features\['image'\] has 1 items more, such as 'sofa'\. Choose the items with items=",
         ),
         (_FRAME, {"features": {"text": np.ones((4, 2))}}, "items must name the rows of features"),
         (
@@ -166,6 +208,11 @@ def test_parts_may_be_numbers_and_columns_categories() -> None:
             {"labels": pd.Series(["a", "b"], index=["pen", "pen"])},
             "labels must have one entry per item; got 1 that repeat",
         ),
+        (_FRAME, {"labels": _GENRES[["art"]]}, "a column per class, two or more; got 1. Give one"),
+        (_FRAME, {"labels": _GENRES * 2}, "1 where an item has the class .* got 2"),
+        (_FRAME, {"labels": _GENRES.rename(index=str.upper)}, "indexed by item id, such as 'ink'"),
+        (_FRAME, {"labels": _GENRES.iloc[[0, 0, 2]]}, "entry per item; got 1 that repeat"),
+        (_FRAME, {"labels": pd.Series({"pen": np.inf})}, "got fractions or infinity"),
     ],
 )
 def test_frames_that_do_not_fit_are_errors(

@@ -78,7 +78,7 @@ def test_an_unknown_modality_lists_those_there_are(sgfd: Path) -> None:
         Dataset.load(sgfd, modalities=["Text", "Text"])
     with pytest.raises(ValueError, match=r"one or more, each once; got \[\]"):
         Dataset.load(sgfd, modalities=[])
-    with pytest.raises(TypeError, match="must be a list of names; got the string 'Text'"):
+    with pytest.raises(TypeError, match="must be a list of names; got .Text."):
         Dataset.load(sgfd, modalities="Text")
 
 

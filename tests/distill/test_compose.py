@@ -144,8 +144,9 @@ def test_the_hooks_of_a_copy_act_on_the_copy():
         for table in ("_forward_hooks", "_forward_pre_hooks")
         for hook in getattr(other.student("image"), table).values()
     ]
-    assert len(hooks) == 2
-    assert {id(h) for h in hooks} == {id(other._watch.students["image"])}
+    assert len(hooks) == 3
+    owners = (other._watch.students["image"], other._products["image"])
+    assert {id(h) for h in hooks} == {id(owner) for owner in owners}
     assert other._watch.backbone is other.backbone
     assert other._watch.teacher is other.teacher
 
@@ -160,7 +161,7 @@ def test_the_hooks_of_a_copy_act_on_the_copy():
 
     other.unwrap()
     assert not other.backbone.image_trs._forward_hooks
-    assert len(model.student("image")._forward_hooks) == 1
+    assert len(model.student("image")._forward_hooks) == 2
 
 
 def test_a_copy_in_the_middle_of_training_goes_on_by_itself():

@@ -191,7 +191,7 @@ def test_a_dict_of_losses_gains_it_under_loss():
     ("options", "text"),
     [
         ({"y": torch.zeros(ITEMS, 2).long()}, r"labels must be \(num_items,\) class indices"),
-        ({"y": torch.rand(ITEMS)}, r"labels must be .* got shape \(13,\) of torch.float32"),
+        ({"y": torch.rand(ITEMS)}, "labels that are numbers must be whole, the indices of classes"),
         ({"y": torch.arange(ITEMS) - 2}, r"labels must be at least -1 \(unknown\); got -2"),
         ({"y": torch.full((ITEMS,), -1)}, "No label is known; pass num_classes="),
         ({"num_classes": 2}, "labels must be below num_classes=2; got 2"),

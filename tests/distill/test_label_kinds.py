@@ -77,6 +77,38 @@ def test_multi_hot_labels_of_yes_and_no():
         assert torch.equal(wrap(given)._labels.long(), y)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: y,
+        lambda y: y.float(),
+        lambda y: y.half().numpy(),
+        lambda y: y.double().numpy().astype(">f8"),
+        lambda y: y.float().tolist(),
+        lambda y: pytest.importorskip("pandas").Series(y.double().numpy()),
+    ],
+    ids=["tensor", "float", "float16 array", "big-endian", "list", "series"],
+)
+@pytest.mark.parametrize("unknown", [-1.0, float("nan")])
+def test_one_label_per_item_comes_in_any_dtype_with_nan_for_unknown(change, unknown):
+    y = labels().double()
+    y[y < 0] = unknown
+    assert torch.equal(wrap(change(y if unknown != -1 else labels()))._labels, labels())
+
+
+@pytest.mark.parametrize("kind", [torch.as_tensor, np.asarray, list])
+def test_labels_between_two_classes_are_refused_in_every_kind(kind):
+    y = [0.0, 1.0, float("nan"), 1.5] + [0.0] * (ITEMS - 4)
+    with pytest.raises(ValueError, match=r"must be whole, the indices of classes; got 1\.5"):
+        wrap(kind(y))
+
+
+def test_raw_ids_for_classes_are_refused_unless_declared():
+    with pytest.raises(ValueError, match=f"at most one class per item \\({ITEMS}\\).*got {ITEMS}"):
+        wrap(labels() + ITEMS - 2)
+    assert wrap(labels().clamp(min=0) + ITEMS, num_classes=99).teacher.num_classes == 99
+
+
 def test_a_hierarchy_gets_a_softmax_per_level():
     y = {"main": labels(), "leaf": leaves()}
     wrapped = wrap(y)

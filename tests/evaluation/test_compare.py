@@ -126,8 +126,8 @@ def test_other_users_are_refused_with_an_example():
     ("options", "message"),
     [
         ({"metric": "ndcg@7"}, r"a has no metric 'ndcg@7'; it has \['ndcg@20'\]"),
-        ({"confidence": 95}, "confidence must be between 0 and 1, e.g. 0.95; got 95"),
-        ({"num_resamples": 0}, "num_resamples must be at least 1; got 0"),
+        ({"confidence": 95}, "confidence must be above 0 and below 1; got 95"),
+        ({"num_resamples": 0}, "num_resamples must be an integer of at least 1; got 0"),
     ],
 )
 def test_bad_options_are_refused(options, message):

@@ -240,7 +240,7 @@ FLAT = torch.arange(6.0).reshape(2, 3)
         (None, {"ks": (0, 2)}, ValueError, r"in 1..3 \(the number of items\); got \(0, 2\)"),
         (None, {"ks": (4,)}, ValueError, r"in 1..3 \(the number of items\); got \(4,\)"),
         (None, {"ks": 2}, ValueError, "ks must be a non-empty sequence"),
-        (None, {"batch_size": 0}, ValueError, "batch_size must be at least 1; got 0"),
+        (None, {"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1"),
         (None, {"seen": np.eye(2, 3)}, TypeError, "seen must be a SciPy sparse .* got ndarray"),
         (None, {"seen": csr_array((3, 2))}, ValueError, r"got \(3, 2\) and \(2, 3\)"),
         (

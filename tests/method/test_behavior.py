@@ -90,7 +90,7 @@ def test_content_labels_the_items_that_behavior_cannot():
     ("interactions", "dim", "text"),
     [
         (csr_array(np.eye(6)), 6, r"less than the users and .* \(6 and 6\); got 6\."),
-        (csr_array(np.eye(6)), 0, r"dim must be at least 1.*got 0\."),
+        (csr_array(np.eye(6)), 0, r"dim must be an integer of at least 1; got 0\."),
         (csr_array(-np.eye(6)), 2, "interactions must be finite and not negative"),
         (csr_array(np.diag([1.0, np.inf, 1.0])), 2, "interactions must be finite and not negative"),
         (csr_array((4, 6)), 2, r"interactions must hold some; got none in \(4, 6\)\."),

@@ -33,6 +33,8 @@ def test_balanced_weights_are_those_of_scikit_learn():
 def test_of_multi_hot_labels_each_class_counts_by_its_items():
     y = torch.tensor([[1, 1, 0], [1, 0, 0], [-1, -1, -1], [1, 1, 0]])
     assert balanced_class_weights(y).tolist() == pytest.approx([5 / 6, 5 / 4, 1])
+    unsigned = y.clamp(min=0).to(torch.uint8)
+    assert balanced_class_weights(unsigned).tolist() == pytest.approx([5 / 6, 5 / 4, 1])
 
 
 def test_weighted_cross_entropy_is_torchs_but_for_what_it_is_divided_by():

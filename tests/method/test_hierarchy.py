@@ -104,8 +104,8 @@ def test_a_loss_for_a_hierarchy_can_be_copied_and_pickled():
 @pytest.mark.parametrize(
     ("sizes", "options", "text"),
     [
-        ((3,), {}, r"two levels or more of two classes or more; got \(3,\)"),
-        ((3, 1), {}, r"two levels or more of two classes or more; got \(3, 1\)"),
+        ((3,), {}, r"of two levels or more of two classes or more; got \(3,\)"),
+        ((3, 1), {}, r"of two levels or more of two classes or more; got \(3, 1\)"),
         ((3, 4), {"weights": (1,)}, r"one per level \(2\), finite.*got \(1,\)"),
         ((3, 4), {"weights": (1, -1)}, r"at least 0 and not all 0; got \(1, -1\)"),
         ((3, 4), {"weights": (0, 0)}, r"not all 0; got \(0, 0\)"),

@@ -144,7 +144,9 @@ def test_bad_masks_are_named():
     ):
         with pytest.raises(ValueError, match=text):
             SGFDLoss().terms(taught, learned, labels, None, bad)
-    with pytest.raises(ValueError, match=r"present may have \['a', 'b', 'c'\]; got \['d'\]"):
+    with pytest.raises(
+        ValueError, match=r"present may have \['a', 'b', 'c'\], each \(14,\) bool; got 'd'"
+    ):
         teacher(x, {"d": present["a"]})
 
 

@@ -96,7 +96,7 @@ def test_an_epoch_is_what_a_plain_loop_does(catalog: Dataset) -> None:
         weight_decay=0.03,
         callbacks=[recorder],
     )
-    adam = torch.optim.Adam(looped.parameters(), lr=0.02, weight_decay=0.03)
+    adam = torch.optim.Adam(looped.parameters(), lr=0.02, weight_decay=0.03, fused=True)
     losses = []
     for batch in recorder.batches:
         adam.zero_grad()

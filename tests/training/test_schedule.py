@@ -260,7 +260,7 @@ def test_a_warm_up_grows_the_second_weight_and_a_decay_shrinks_both() -> None:
 def test_schedules_can_be_pickled_and_check_their_arguments(make: Callable[..., Schedule]) -> None:
     schedule = make(0.5, 0.8, steps=4)
     assert pickle.loads(pickle.dumps(schedule))(1) == schedule(1)
-    with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="steps must be an integer of at least 1; got 0"):
         make(0.5, 0.8, steps=0)
     with pytest.raises(ValueError, match=r"ce_weight must be at least 0 and finite; got -0\.5"):
         make(-0.5, 0.8, steps=4)

@@ -3,6 +3,7 @@
 from sgfd._batch import Batch as Batch
 from sgfd.backbones._base import Recommendations as Recommendations
 from sgfd.backbones._base import Recommender as Recommender
+from sgfd.backbones._base import Vectors as Vectors
 from sgfd.backbones._bm3 import BM3 as BM3
 from sgfd.backbones._grcn import GRCN as GRCN
 from sgfd.backbones._grcn_steps import concat_fusion as concat_fusion

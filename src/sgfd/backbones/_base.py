@@ -9,9 +9,12 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
+from sgfd._checks import check_integer, check_mapping, check_sparse
 from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
 from sgfd._functional import check_modalities
 from sgfd._sources import new_rows
+from sgfd._tensor_checks import check_users
+from sgfd.backbones._checks import check_parts
 
 NewFeatures: TypeAlias = Mapping[str, FeatureSource]
 
@@ -27,6 +30,18 @@ class Recommendations(NamedTuple):
 
     items: Tensor
     scores: Tensor
+
+
+class Vectors(NamedTuple):
+    """Users and items whose inner products are a recommender's scores: ``users @ items.T``.
+
+    Attributes:
+        users: (num_users, D).
+        items: (num_items, D).
+    """
+
+    users: Tensor
+    items: Tensor
 
 
 class Recommender(nn.Module, ABC):
@@ -86,6 +101,20 @@ class Recommender(nn.Module, ABC):
             "by what was learned of each from its interactions. VBPR, GRCN and MAML can."
         )
 
+    def vectors(self) -> Vectors:
+        """Vectors for retrieval elsewhere: ``users @ items.T`` is ``scores``, biases included.
+
+        Without gradient, on the model's device, as the model is now.
+
+        Raises:
+            NotImplementedError: if the scores are not inner products.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no vectors: its scores are not inner products of a user's "
+            "and an item's (MAML measures every pair by a metric of its own). VBPR, GRCN and BM3 "
+            "have them."
+        )
+
     @abstractmethod
     def items_of(self, batch: Batch) -> Tensor:
         """The items a batch's loss reads, (n,) int64, repeats kept."""
@@ -111,27 +140,25 @@ class Recommender(nn.Module, ABC):
 
         Raises:
             NotImplementedError: for new items, if the backbone cannot rank them (BM3).
+            TypeError: for users that are no indices, or ``seen`` that is not sparse.
             ValueError: if ``k`` is not in 1..items, ``users`` are out of range, ``seen`` has
                 another shape, or the new features do not fit.
         """
+        users = check_users(users, self.num_users, at_least_one=True)
         new = None if new_items is None else self.new_scorer(new_items)
         there = self.num_items + (0 if new_items is None else len(next(iter(new_items.values()))))
-        if not 1 <= k <= there:
+        check_integer("k", k, at_least=1)
+        if k > there:
             raise ValueError(f"k must be in 1..{there} (the items there are); got {k}.")
-        users = torch.as_tensor(users)
-        known = users.ndim == 1 and len(users) and users.min() >= 0 and users.max() < self.num_users
-        if not known:
-            raise ValueError(
-                f"users must be (B,) indices in 0..{self.num_users - 1}, at least one; got {users}."
-            )
         scores = self.scores(users)
         if seen is not None:
+            check_sparse("seen", seen)
             if seen.shape != (self.num_users, self.num_items):
                 raise ValueError(
                     f"seen must be (num_users, num_items) = ({self.num_users}, {self.num_items}); "
                     f"got {tuple(seen.shape)}."
                 )
-            hidden = torch.from_numpy(seen[users.cpu().numpy()].toarray() != 0)
+            hidden = torch.from_numpy(csr_array(seen)[users.cpu().numpy()].toarray() != 0)
             scores = scores.masked_fill(hidden.to(scores.device), -torch.inf)
         if new is not None:
             scores = torch.cat([scores, new(users)], dim=1)
@@ -144,6 +171,7 @@ def feature_tables(
     features: Mapping[str, FeatureSource], num_items: int, *, trainable: bool
 ) -> nn.ModuleDict:
     """One table per modality, each checked to have a row per item."""
+    check_mapping("features", features)
     if not features:
         raise ValueError("features must have at least one modality; got none.")
     check_modalities(features)
@@ -157,23 +185,9 @@ def feature_tables(
     )
 
 
-def check_batch(batch: Batch, *, negatives: bool) -> None:
-    """Raises if a batch's parts are not of one length, or negatives are missing."""
-    users, items = batch[0], batch[1]
-    if users.ndim != 1 or users.shape != items.shape or len(users) == 0:
-        raise ValueError(
-            "A batch must have users and items of one shape (B,), B >= 1; got "
-            f"{tuple(users.shape)} and {tuple(items.shape)}."
-        )
-    if negatives and (batch[2].ndim != 2 or len(batch[2]) != len(users) or batch[2].shape[1] < 1):
-        raise ValueError(
-            f"This backbone needs negatives of shape ({len(users)}, n), n >= 1; got "
-            f"{tuple(batch[2].shape)}. Sample with num_negatives >= 1."
-        )
-
-
 def items_with_negatives(batch: Batch) -> Tensor:
     """Each positive item and its negatives, pair by pair, (B * (1 + n),)."""
+    check_parts(batch, negatives=True)
     return torch.cat([batch[1].unsqueeze(1), batch[2]], dim=1).flatten()
 
 
@@ -182,25 +196,28 @@ def dot_scorer(users: Tensor, items: Tensor) -> Callable[[Tensor], Tensor]:
 
     @torch.no_grad()
     def scores(rows: Tensor) -> Tensor:
-        return users[rows.to(users.device)] @ items.T
+        rows = check_users(rows, len(users)).to(users.device)
+        return users[rows] @ items.T
 
     return scores
 
 
 def new_features(tables: nn.ModuleDict, features: NewFeatures, like: Tensor) -> dict[str, Tensor]:
     """Features of new items, checked, on the device and of the dtype of ``like``."""
+    check_mapping("New features", features)
     if features.keys() != tables.keys():
         raise ValueError(
             f"New items need features of exactly {list(tables)}; got {list(features)}. An item "
             "that lacks a modality has a row of NaN there."
         )
+    for m, x in features.items():
+        checked_shape(x, f"New features[{m!r}]", None)
     if len({len(x) for x in features.values()}) != 1:
         counts = {m: len(x) for m, x in features.items()}
         raise ValueError(f"Every modality must have a row for each new item; got {counts} rows.")
     found = {}
     for m, table in tables.items():
         assert isinstance(table, FeatureTable)
-        name = f"New features[{m!r}]"
-        checked_shape(features[m], name, None)
-        found[m] = new_rows(table, name, as_tensor(features[m]), table.width).to(like)
+        rows = as_tensor(features[m])
+        found[m] = new_rows(table, f"New features[{m!r}]", rows, table.width).to(like)
     return found

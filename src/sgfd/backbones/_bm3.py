@@ -8,10 +8,12 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
+from sgfd._checks import check_integer, check_number
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct, take
 from sgfd._seed import seeded
-from sgfd.backbones._base import Recommender, check_batch, dot_scorer, feature_tables
+from sgfd.backbones._base import Recommender, Vectors, dot_scorer, feature_tables
+from sgfd.backbones._checks import check_batch, check_parts, sizes
 from sgfd.graph import Bipartite, propagate
 
 
@@ -77,12 +79,12 @@ class BM3(Recommender):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if dim < 1 or num_layers < 0 or not 0 <= dropout < 1 or min(reg_weight, cl_weight) < 0:
-            raise ValueError(
-                "BM3 needs dim >= 1, num_layers >= 0, 0 <= dropout < 1 and weights >= 0; got "
-                f"{dim=}, {num_layers=}, {dropout=}, {reg_weight=}, {cl_weight=}."
-            )
-        self.num_users, self.num_items = interactions.shape
+        check_integer("dim", dim, at_least=1)
+        check_integer("num_layers", num_layers, at_least=0)
+        check_number("dropout", dropout, at_least=0, below=1)
+        check_number("reg_weight", reg_weight, at_least=0)
+        check_number("cl_weight", cl_weight, at_least=0)
+        self.num_users, self.num_items = sizes(interactions)
         self.num_layers, self.dropout = num_layers, dropout
         self.reg_weight, self.cl_weight = reg_weight, cl_weight
         self.graph = Bipartite(interactions)
@@ -110,7 +112,7 @@ class BM3(Recommender):
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch; negatives are not read."""
-        check_batch(batch, negatives=False)
+        check_batch(batch, self, negatives=False)
         users, items = self.representations()
         user_rows, user_of, _ = distinct(batch[0])
         item_rows, item_of, _ = distinct(batch[1])
@@ -131,13 +133,18 @@ class BM3(Recommender):
         """Scores of every item for some users, (B, num_items)."""
         return self.scorer()(users)
 
-    @torch.no_grad()
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """``scores`` after one propagation for all users."""
-        return dot_scorer(*map(self.predictor, self.representations()))
+        return dot_scorer(*self.vectors())
+
+    @torch.no_grad()
+    def vectors(self) -> Vectors:
+        """q(u) and q(i) of all users and items, each (n, dim)."""
+        return Vectors(*map(self.predictor, self.representations()))
 
     def items_of(self, batch: Batch) -> Tensor:
         """The positive items."""
+        check_parts(batch, negatives=False)
         return batch[1]
 
     def _target(self, x: Tensor) -> Tensor:

@@ -9,18 +9,20 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
+from sgfd._checks import check_activations, check_function, check_integer, check_number
 from sgfd._features import FeatureSource
 from sgfd._functional import Activation, activate, take, widen
 from sgfd._seed import seeded
 from sgfd.backbones._base import (
     NewFeatures,
     Recommender,
-    check_batch,
+    Vectors,
     dot_scorer,
     feature_tables,
     items_with_negatives,
     new_features,
 )
+from sgfd.backbones._checks import check_batch, sizes
 from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, id_fusion, route, step
 from sgfd.graph import Bipartite, dropout_edges
 
@@ -111,13 +113,15 @@ class GRCN(Recommender):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if dim < 1 or min(num_routings, num_layers, reg_weight) < 0 or not 0 <= dropout < 1:
-            raise ValueError(
-                "GRCN needs dim >= 1, num_routings, num_layers and reg_weight >= 0 and "
-                f"0 <= dropout < 1; got {dim=}, {num_routings=}, {num_layers=}, {reg_weight=}, "
-                f"{dropout=}."
-            )
-        self.num_users, self.num_items = interactions.shape
+        check_integer("dim", dim, at_least=1)
+        check_integer("num_routings", num_routings, at_least=0)
+        check_integer("num_layers", num_layers, at_least=0)
+        check_number("dropout", dropout, at_least=0, below=1)
+        check_number("reg_weight", reg_weight, at_least=0)
+        check_function("pool", pool)
+        check_function("fusion", fusion)
+        check_activations(message_activation=message_activation)
+        self.num_users, self.num_items = sizes(interactions)
         self.num_routings, self.num_layers, self.dropout = num_routings, num_layers, dropout
         self.reg_weight, self.pool, self.prune = reg_weight, pool, prune
         self.fusion, self.message_activation = fusion, message_activation
@@ -179,7 +183,7 @@ class GRCN(Recommender):
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch with one negative per pair or more."""
-        check_batch(batch, negatives=True)
+        check_batch(batch, self, negatives=True)
         kept = None
         if self.training and self.dropout > 0:
             kept = dropout_edges(self.graph.to_users, self.dropout)
@@ -196,10 +200,14 @@ class GRCN(Recommender):
         """Scores of every item for some users, (B, num_items)."""
         return self.scorer()(users)
 
-    @torch.no_grad()
     def scorer(self) -> Callable[[Tensor], Tensor]:
         """``scores`` after one pass over the graph for all users."""
-        return dot_scorer(*self.representations())
+        return dot_scorer(*self.vectors())
+
+    @torch.no_grad()
+    def vectors(self) -> Vectors:
+        """The representations of all users and items, each (n, width)."""
+        return Vectors(*self.representations())
 
     @torch.no_grad()
     def new_scorer(self, features: NewFeatures) -> Callable[[Tensor], Tensor]:

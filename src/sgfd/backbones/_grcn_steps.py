@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sgfd._checks import check_tensor
 from sgfd._functional import Activation, activate
 from sgfd.graph import Bipartite, edge_softmax, sddmm, spmm
 
@@ -70,17 +71,27 @@ def step(
 
 def concat_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
     """The id part beside the content parts, (N, (1 + modalities) * D)."""
+    _check_parts(ids, contents)
     return torch.cat([ids, *contents], dim=-1)
 
 
 def mean_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
     """The mean of the id part and the content parts, (N, D)."""
+    _check_parts(ids, contents)
     return torch.stack([ids, *contents]).mean(0)
 
 
 def id_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:  # noqa: ARG001
     """The id part alone, (N, D): content then acts through the weights of edges only."""
     return ids
+
+
+def _check_parts(ids: Tensor, contents: Sequence[Tensor]) -> None:
+    for part in (ids, *contents):
+        check_tensor("A part of a representation", part)
+    if len({part.shape for part in (ids, *contents)}) > 1:
+        shapes = [tuple(part.shape) for part in (ids, *contents)]
+        raise ValueError(f"The parts to fuse must have one shape, (N, D); got {shapes}.")
 
 
 def _drop(attention: Tensor, kept: Tensor | None) -> Tensor:

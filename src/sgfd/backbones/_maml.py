@@ -8,17 +8,19 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
+from sgfd._checks import check_integer, check_number
 from sgfd._features import FeatureSource
 from sgfd._functional import activate, distinct, take, widen
 from sgfd._seed import seeded
+from sgfd._tensor_checks import check_users
 from sgfd.backbones._base import (
     NewFeatures,
     Recommender,
-    check_batch,
     feature_tables,
     items_with_negatives,
     new_features,
 )
+from sgfd.backbones._checks import check_batch, sizes
 from sgfd.backbones._maml_attention import MetricAttention
 from sgfd.backbones._maml_terms import (
     clip_rows,
@@ -107,14 +109,14 @@ class MAML(Recommender):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        weights = (feature_weight, covariance_weight, reg_weight)
-        if min(dim, hidden_dim) < 1 or margin <= 0 or not 0 <= dropout < 1 or min(weights) < 0:
-            raise ValueError(
-                "MAML needs dim >= 1, hidden_dim >= 1, margin > 0, 0 <= dropout < 1 and weights "
-                f">= 0; got {dim=}, {hidden_dim=}, {margin=}, {dropout=}, {feature_weight=}, "
-                f"{covariance_weight=}, {reg_weight=}."
-            )
-        self.num_users, self.num_items = interactions.shape
+        check_integer("dim", dim, at_least=1)
+        check_integer("hidden_dim", hidden_dim, at_least=1)
+        check_number("margin", margin, above=0)
+        check_number("dropout", dropout, at_least=0, below=1)
+        check_number("feature_weight", feature_weight, at_least=0)
+        check_number("covariance_weight", covariance_weight, at_least=0)
+        check_number("reg_weight", reg_weight, at_least=0)
+        self.num_users, self.num_items = sizes(interactions)
         self.margin, self.dropout = margin, dropout
         self.feature_weight, self.covariance_weight = feature_weight, covariance_weight
         self.reg_weight = reg_weight
@@ -157,7 +159,7 @@ class MAML(Recommender):
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch with one negative per pair or more."""
-        check_batch(batch, negatives=True)
+        check_batch(batch, self, negatives=True)
         if self.training:
             self._clip()
         user_rows, user_of, _ = distinct(batch[0])
@@ -195,7 +197,8 @@ class MAML(Recommender):
     def _scorer(self, items: Tensor, features: Tensor) -> Callable[[Tensor], Tensor]:
         @torch.no_grad()
         def score(users: Tensor) -> Tensor:
-            u = clip_rows(self.user_embedding(users.to(items.device)))
+            users = check_users(users, self.num_users).to(items.device)
+            u = clip_rows(self.user_embedding(users))
             return -self.attention.distances(u, items, features)
 
         return score

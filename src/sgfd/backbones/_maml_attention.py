@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sgfd._checks import check_integer, check_tensor
 from sgfd._functional import take, widen
 from sgfd.backbones._maml_terms import weighted_distance
 
@@ -50,6 +52,7 @@ class MetricAttention(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        check_integer("dim", dim, at_least=1)
         self.dim = dim
         self.hidden = nn.Linear(3 * dim, 5 * dim)
         self.output = nn.Linear(5 * dim, dim)
@@ -68,15 +71,31 @@ class MetricAttention(nn.Module):
         Returns:
             (..., dim), at least 0, summing to dim.
         """
-        return self.weights(self.of_users(users), self.of_items(items, features))
+        of_users, of_items = self.of_users(users), self.of_items(items, features)
+        try:
+            np.broadcast_shapes(users.shape, items.shape)
+        except ValueError:
+            raise ValueError(
+                "users and items must go together by broadcasting; got shapes "
+                f"{tuple(users.shape)} and {tuple(items.shape)}."
+            ) from None
+        return self.weights(of_users, of_items)
 
     def of_users(self, users: Tensor) -> AttentionInput:
         """The users' share, (..., dim) to (..., 5 * dim)."""
+        self._check_width("users", users)
         weight = self.hidden.weight[:, : self.dim]
         return AttentionInput(F.linear(users, weight), _square(users))
 
     def of_items(self, items: Tensor, features: Tensor) -> AttentionInput:
         """The items' share, of their embeddings and their features, (..., dim) each."""
+        self._check_width("items", items)
+        self._check_width("features", features)
+        if items.shape != features.shape:
+            raise ValueError(
+                "items and features must have one shape, (..., dim); got "
+                f"{tuple(items.shape)} and {tuple(features.shape)}."
+            )
         weight = self.hidden.weight[:, self.dim :]
         joint = torch.cat([items, features.to(items.dtype)], dim=-1)
         return AttentionInput(F.linear(joint, weight), _square(joint))
@@ -119,8 +138,11 @@ class MetricAttention(nn.Module):
         if max_pairs is None:
             values = 2**18 if users.device.type == "cpu" else 2**25
             max_pairs = max(1, values // self.hidden.out_features)
-        if max_pairs < 1:
-            raise ValueError(f"max_pairs must be at least 1; got {max_pairs}.")
+        check_integer("max_pairs", max_pairs, at_least=1)
+        if len(items) != len(features):
+            raise ValueError(
+                f"items and features must have the same rows; got {len(items)} and {len(features)}."
+            )
         users = users.unsqueeze(1)
         of_users = self.of_users(users)
         distances = widen(users).new_empty(len(users), len(items))
@@ -133,6 +155,11 @@ class MetricAttention(nn.Module):
                 weights = self.weights(AttentionInput(*(x[some] for x in of_users)), of_items)
                 distances[some, block] = weighted_distance(weights, users[some], items[block])
         return distances
+
+    def _check_width(self, name: str, x: Tensor) -> None:
+        check_tensor(name, x)
+        if x.shape[-1:] != (self.dim,):
+            raise ValueError(f"{name} must have width {self.dim}; got shape {tuple(x.shape)}.")
 
 
 def _square(x: Tensor) -> Tensor:

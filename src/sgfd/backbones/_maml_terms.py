@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from sgfd._checks import check_number, check_tensor
 from sgfd._functional import widen
 
 
@@ -23,6 +24,11 @@ def weighted_distance(weights: Tensor, users: Tensor, items: Tensor) -> Tensor:
         >>> weighted_distance(torch.tensor([2.0, 0.0]), torch.tensor([3.0, 1.0]), torch.zeros(2))
         tensor(36.)
     """
+    for name, x in (("weights", weights), ("users", users), ("items", items)):
+        check_tensor(name, x)
+    if len({x.shape[-1:] for x in (weights, users, items)}) > 1:
+        shapes = [tuple(x.shape) for x in (weights, users, items)]
+        raise ValueError(f"weights, users and items must have one width D; got shapes {shapes}.")
     return ((widen(users) - widen(items)) * widen(weights)).square().sum(-1)
 
 
@@ -54,6 +60,14 @@ def rank_weighted_hinge(
         >>> rank_weighted_hinge(near, far, margin=1.0, num_items=10)
         tensor([0.8959, 0.0000])
     """
+    check_tensor("positives", positives)
+    check_tensor("negatives", negatives)
+    check_number("margin", margin, above=0)
+    if negatives.shape[:-1] != positives.shape or negatives.numel() == 0:
+        raise ValueError(
+            "negatives must be (B, W), W >= 1, for positives (B,); got "
+            f"{tuple(negatives.shape)} for {tuple(positives.shape)}."
+        )
     violations = widen(positives).unsqueeze(-1) - widen(negatives) + margin
     rank = num_items * (violations > 0).to(violations.dtype).mean(-1)
     return violations.amax(-1).relu() * rank.log1p()
@@ -78,6 +92,9 @@ def covariance_penalty(x: Tensor) -> Tensor:
         >>> covariance_penalty(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
         tensor(2.)
     """
+    check_tensor("x", x)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"x must be (N, D), neither of them 0; got shape {tuple(x.shape)}.")
     x = widen(x)
     x = x - x.mean(0)
     with torch.autocast(x.device.type, enabled=False):
@@ -101,5 +118,8 @@ def clip_rows(x: Tensor) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.3000, 0.4000]])
     """
+    check_tensor("x", x)
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating; got {x.dtype}.")
     length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x / length.clamp(min=1)

@@ -8,17 +8,20 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
+from sgfd._checks import check_integer, check_number
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct, take, widen
 from sgfd._seed import seeded
+from sgfd._tensor_checks import check_users
 from sgfd.backbones._base import (
     NewFeatures,
     Recommender,
-    check_batch,
+    Vectors,
     feature_tables,
     items_with_negatives,
     new_features,
 )
+from sgfd.backbones._checks import check_batch, sizes
 
 
 class VBPR(Recommender):
@@ -72,9 +75,9 @@ class VBPR(Recommender):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if dim < 1 or reg_weight < 0:
-            raise ValueError(f"VBPR needs dim >= 1 and reg_weight >= 0; got {dim=}, {reg_weight=}.")
-        self.num_users, self.num_items = interactions.shape
+        check_integer("dim", dim, at_least=1)
+        check_number("reg_weight", reg_weight, at_least=0)
+        self.num_users, self.num_items = sizes(interactions)
         self.reg_weight = reg_weight
         self.features = feature_tables(features, self.num_items, trainable=train_features)
         with seeded(seed):
@@ -118,7 +121,7 @@ class VBPR(Recommender):
 
     def forward(self, batch: Batch) -> Tensor:
         """The training loss of a batch with one negative per pair or more."""
-        check_batch(batch, negatives=True)
+        check_batch(batch, self, negatives=True)
         rows, of, _ = distinct(self.items_of(batch))
         factors, bias = self.item_factors(rows)
         of = of.view(len(batch[0]), -1)
@@ -145,10 +148,19 @@ class VBPR(Recommender):
         ids = self.item_embedding.weight.new_zeros(n, self.item_embedding.embedding_dim)
         return self._scorer(*self._joined(ids, ids.new_zeros(n), x))
 
+    @torch.no_grad()
+    def vectors(self) -> Vectors:
+        """All factors; one more column is 1 of users, and of items their bias."""
+        items, bias = self.item_factors()
+        users = self.user_factors(torch.arange(self.num_users, device=items.device))
+        ones = users.new_ones(self.num_users, 1)
+        return Vectors(torch.cat([users, ones], 1), torch.cat([items, bias.unsqueeze(1)], 1))
+
     def _scorer(self, factors: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
         @torch.no_grad()
         def scores(users: Tensor) -> Tensor:
-            return self.user_factors(users.to(factors.device)) @ factors.T + bias
+            users = check_users(users, self.num_users).to(factors.device)
+            return self.user_factors(users) @ factors.T + bias
 
         return scores
 

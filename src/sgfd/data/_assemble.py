@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from sgfd._checks import check_integer, check_number
 from sgfd.data._checks import Labels, check_features, check_ids, check_labels
 from sgfd.data._interactions import (
     Interactions,
@@ -50,6 +51,8 @@ class Fields(NamedTuple):
 
 def assemble(source: Source, *, valid_fraction: float, seed: int, name: str) -> Fields:
     """Checks a source, repairs what is documented to be repaired, and carves if need be."""
+    check_number("valid_fraction", valid_fraction, at_least=0, below=1)
+    check_integer("seed", seed, at_least=0)
     features = check_features(source.features)
     num_items = next(iter(features.values())).shape[0]
     valid = () if source.valid is None else source.valid

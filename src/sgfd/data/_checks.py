@@ -1,12 +1,13 @@
 """What must hold of features, labels and ids, checked once, at the door."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from sgfd._checks import as_array, check_mapping, check_sparse
 from sgfd._labels import class_indices
 
 if TYPE_CHECKING:
@@ -19,14 +20,12 @@ Labels: TypeAlias = npt.ArrayLike | Tensor | Sequence[str | None]
 
 def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
     """Checks and converts features to float32, all with the same number of rows."""
+    check_mapping("features", features)
     if not features:
         raise ValueError("features must hold at least one modality, {name: (num_items, F)}; got 0.")
     checked: dict[str, npt.NDArray[np.float32]] = {}
     for name, value in features.items():
-        if isinstance(value, Tensor):  # NumPy knows no bfloat16
-            value = value.detach().cpu()
-            value = value.float().numpy() if value.is_floating_point() else value.numpy()
-        array = np.asarray(value)
+        array = as_array(f"features[{name!r}]", value)
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(
                 f"features[{name!r}] must be (num_items, F), neither of them 0; "
@@ -71,7 +70,8 @@ def check_labels(
         if label_names is not None:
             raise ValueError("label_names need labels; got labels=None.")
         return None, ()
-    array = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    array = as_array("labels", labels)
+    check_names(label_names)
     if array.ndim == 2 and len(array) == num_items and array.shape[1] > 1:
         return _check_multi_hot(array, label_names)
     if array.shape != (num_items,):
@@ -108,6 +108,23 @@ def check_labels(
     return array, tuple(label_names)
 
 
+def check_names(label_names: Any) -> None:
+    """Raises TypeError or ValueError for what names no classes."""
+    if label_names is None:
+        return
+    names = list(label_names) if isinstance(label_names, Iterable) else []
+    if (
+        isinstance(label_names, str)
+        or not all(isinstance(name, str) for name in names)
+        or not names
+    ):
+        raise TypeError(f"label_names must be a sequence of strings; got {label_names!r}.")
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"label_names must be distinct; got {len(names) - len(set(names))} repeats."
+        )
+
+
 def _check_multi_hot(
     array: npt.NDArray[Any], label_names: Sequence[str] | None
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
@@ -131,8 +148,14 @@ def check_ids(
 ) -> int:
     """Checks that ids, if any, are enough and unique; returns the number of users."""
     for name, ids in (("user_ids", user_ids), ("item_ids", item_ids)):
-        if ids is not None and len(set(ids)) < len(ids):
-            raise ValueError(f"{name} must be unique; got {len(ids) - len(set(ids)):,} repeats.")
+        try:
+            repeats = 0 if ids is None else len(ids) - len(set(ids))
+        except TypeError as error:
+            raise TypeError(
+                f"{name} must be a sequence of ids, each hashable; got {ids!r} ({error})."
+            ) from None
+        if repeats:
+            raise ValueError(f"{name} must be unique; got {repeats:,} repeats.")
     if item_ids is not None and len(item_ids) != num_items:
         raise ValueError(f"item_ids must name {num_items} items; got {len(item_ids)}.")
     if user_ids is None:
@@ -144,6 +167,9 @@ def check_ids(
 
 def check_shapes(dataset: "Dataset") -> None:
     """Raises if the fields of a dataset are not of one catalog."""
+    for name in ("train", "valid", "test"):
+        check_sparse(name, getattr(dataset, name))
+    check_mapping("features", dataset.features)
     shape = dataset.train.shape
     for part in (dataset.valid, dataset.test):
         if part.shape != shape:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from sgfd._checks import check_integer, check_number
 from sgfd.data._dataset import Dataset
 
 
@@ -41,6 +42,7 @@ def hold_out_items(data: Dataset, *, fraction: float = 0.2, seed: int) -> ColdSp
         seed: of the draw.
 
     Raises:
+        TypeError: for what is no ``Dataset``.
         ValueError: if ``fraction`` is out of range or leaves no item on a side.
 
     Example:
@@ -52,13 +54,17 @@ def hold_out_items(data: Dataset, *, fraction: float = 0.2, seed: int) -> ColdSp
         >>> split.target.shape == (data.num_users, len(split.cold_items))
         True
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset; got {type(data).__qualname__}.")
+    check_number("fraction", fraction, above=0, below=1)
+    check_integer("seed", seed, at_least=0)
     pairs = csr_array(data.seen + data.test)
     there = np.flatnonzero(np.bincount(pairs.indices, minlength=data.num_items))
     count = round(fraction * len(there))
-    if not 0 < fraction < 1 or not 0 < count < len(there):
+    if not 0 < count < len(there):
         raise ValueError(
-            "fraction must be in 0..1 (both excluded) and leave items on both sides; got "
-            f"{fraction} of {len(there)} items with interactions."
+            f"fraction must leave items on both sides; got {fraction} of {len(there)} items with "
+            "interactions."
         )
     cold = np.sort(np.random.default_rng(seed).choice(there, count, replace=False))
     warm = np.setdiff1d(np.arange(data.num_items), cold)

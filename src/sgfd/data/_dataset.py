@@ -3,13 +3,13 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from sgfd._checks import check_path
 from sgfd.data._assemble import Source, assemble
 from sgfd.data._checks import Labels, check_shapes
 from sgfd.data._interactions import Interactions
@@ -34,7 +34,8 @@ class Dataset:
         features: per modality, (num_items, F) float32; rows of NaN where an item lacks it.
         labels: int64, (num_items,) or multi-hot (num_items, C), -1 where unknown; or None.
         label_names: the name of label 0, 1, ...; empty without labels.
-        user_ids, item_ids: the id of each index, where ids were mapped, otherwise None.
+        user_ids: the id of each user, where ids were mapped, otherwise None.
+        item_ids: likewise, of each item.
         name: a name for tables.
         notes: every repair, carve and count that a reader of results should know.
     """
@@ -134,7 +135,7 @@ class Dataset:
             >>> data.num_users, data.num_items, data.widths, data.label_names
             (2, 3, {'Image': 3}, ('ink', 'pen'))
         """
-        folder = Path(path)
+        folder = check_path("path", path)
         source = read_folder(folder, modalities)
         if labels is not None:
             source = source._replace(labels=labels, label_names=None)
@@ -219,16 +220,15 @@ class Dataset:
 
         Args:
             frame: one row per interaction; duplicates are merged.
-            features: per modality, a data frame whose index holds the item ids, in any order, or
-                an array whose rows are those of ``items``.
-            labels: a Series or mapping by item id, missing where unknown; or a sequence in the
-                order of ``items``. As in ``from_arrays``: indices from 0, or strings.
+            features: per modality, a data frame by item id, in any order, an item without a row
+                lacking the modality (NaN, see ``notes``); or an array in ``items``' order.
+            labels: by item id, missing where unknown, a Series or mapping or, multi-hot, a data
+                frame with a column per class; or as in ``from_arrays``, in ``items``' order.
             items: the ids of the items; needed where features or labels come without ids.
             user: the column of user ids.
             item: the column of item ids.
-            part: the column that says 'train', 'valid' or 'test' (or 0, 1, 2); None holds out
-                ``test_fraction`` of each user's pairs by ``seed`` (as ``hold_out`` does).
-            test_fraction: see ``part``.
+            part: the column that says 'train', 'valid' or 'test' (or 0, 1, 2).
+            test_fraction: of each user's pairs, held out by ``hold_out`` if ``part`` is None.
             valid_fraction: as in ``from_arrays``.
             seed: seed of both carves.
             name: a name for tables.

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, issparse, sparray, spmatrix
 
+from sgfd._checks import as_array
+
 Interactions: TypeAlias = npt.ArrayLike | sparray | spmatrix
 """(n, 2) integers of (user, item), or a SciPy sparse (num_users, num_items)."""
 
@@ -35,7 +37,7 @@ def check_pairs(value: Any, part: str) -> Pairs:
     """Checks the interactions of one part, which may be an array of pairs or sparse."""
     if issparse(value):
         return _sparse_pairs(value, part)
-    pairs = np.asarray(value)
+    pairs = as_array(part, value)
     if pairs.size == 0:
         empty = np.zeros(0, dtype=np.int64)
         return Pairs(empty, empty, 0, 0)
@@ -70,6 +72,8 @@ def _sparse_pairs(matrix: Any, part: str) -> Pairs:
     coo = matrix.tocoo()
     there = coo.data != 0
     values = coo.data[there]
+    if np.isnan(values).any():
+        raise ValueError(f"{part} must not hold NaN; got {np.isnan(values).sum():,}.")
     notes = []
     if not there.all():
         notes.append(f"{part}: stored zeros left out: {int((~there).sum()):,}")

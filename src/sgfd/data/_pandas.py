@@ -1,10 +1,11 @@
 """From a data frame with ids of any kind to indices."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sgfd._checks import check_integer, check_mapping, check_number
 from sgfd.data._assemble import Source
 from sgfd.data._interactions import Interactions, check_pairs, interaction_matrix
 from sgfd.data._split import hold_out
@@ -36,11 +37,17 @@ def index_frame(
     """Maps raw ids to indices and splits; see ``Dataset.from_pandas``."""
     import pandas as pd
 
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"frame must be a pandas data frame; got {type(frame).__qualname__}.")
+    check_mapping("features", features)
+    check_number("test_fraction", test_fraction, at_least=0, below=1)
+    check_integer("seed", seed, at_least=0)
     user, item, part = columns
     for column in (user, item) if part is None else (user, item, part):
-        if column not in frame.columns:
+        if list(frame.columns).count(column) != 1:
             raise ValueError(
-                f"frame must have a column {column!r}; it has {', '.join(map(str, frame.columns))}."
+                f"frame must have a column {column!r}, one; it has "
+                f"{', '.join(map(str, frame.columns))}."
             )
         if frame[column].isna().any():
             count = int(frame[column].isna().sum())
@@ -84,6 +91,7 @@ def index_frame(
         *split,
         features={name: _rows(name, value, catalog, items) for name, value in features.items()},
         labels=_labels_by_item(labels, catalog, items),
+        label_names=[str(c) for c in labels.columns] if isinstance(labels, pd.DataFrame) else None,
         user_ids=tuple(users.tolist()),
         item_ids=tuple(catalog.tolist()),
         notes=tuple(notes),
@@ -101,6 +109,8 @@ def _catalog(features: Mapping[str, Any], items: Sequence[Hashable] | None) -> "
                 "Or give features as data frames whose index holds the item ids."
             )
         catalog = frames[0].index
+    elif isinstance(items, str) or not isinstance(items, Iterable):
+        raise TypeError(f"items must be a sequence of item ids; got {items!r}.")
     else:
         catalog = pd.Index(list[Any](items))
     if not catalog.is_unique:
@@ -110,7 +120,7 @@ def _catalog(features: Mapping[str, Any], items: Sequence[Hashable] | None) -> "
 
 
 def _rows(name: str, value: Any, catalog: "pd.Index[Any]", items: Sequence[Hashable] | None) -> Any:
-    """One modality's rows in the order of the catalog."""
+    """One modality's rows in the order of the catalog, NaN where an item has none."""
     import pandas as pd
 
     if not isinstance(value, pd.DataFrame):
@@ -119,19 +129,27 @@ def _rows(name: str, value: Any, catalog: "pd.Index[Any]", items: Sequence[Hasha
                 f"items must name the rows of features[{name!r}], which is an array; got None."
             )
         return value
-    if not value.index.is_unique or not catalog.isin(value.index).all():
-        missing = catalog[~catalog.isin(value.index)]
+    if not value.index.is_unique:
         raise ValueError(
-            f"features[{name!r}] must have one row per item; {len(missing):,} of {len(catalog):,} "
-            f"items have none{f', such as {_first(missing)}' if len(missing) else ''}, and "
+            f"features[{name!r}] must have one row per item; "
             f"{int(value.index.duplicated().sum()):,} rows repeat an item."
         )
-    if items is None and len(value) != len(catalog):
+    if not value.index.isin(catalog).any():
         raise ValueError(
-            f"all features must describe the same items; features[{name!r}] has {len(value):,} "
-            f"rows, another {len(catalog):,}. Choose the items with items=[...]."
+            f"features[{name!r}] must be indexed by item id, such as {_first(catalog)}; none of "
+            f"its ids is an item, such as {_first(value.index)}."
         )
-    return value.loc[catalog].to_numpy()
+    if items is None and not (known := value.index.isin(catalog)).all():
+        raise ValueError(
+            f"without items= the first data frame's index is the catalog; features[{name!r}] has "
+            f"{int((~known).sum()):,} items more, such as {_first(value.index[~known])}. Choose "
+            "the items with items=[...]."
+        )
+    at = value.index.get_indexer(catalog)
+    rows = value.to_numpy()[at]
+    if rows.dtype.kind == "f":  # of another dtype it is refused later, gaps or none
+        rows[at < 0] = np.nan
+    return rows
 
 
 def _labels_by_item(labels: Any, catalog: "pd.Index[Any]", items: Sequence[Hashable] | None) -> Any:
@@ -142,7 +160,7 @@ def _labels_by_item(labels: Any, catalog: "pd.Index[Any]", items: Sequence[Hasha
         return None
     if isinstance(labels, Mapping):
         labels = pd.Series(labels)
-    elif not isinstance(labels, pd.Series):
+    elif not isinstance(labels, (pd.Series, pd.DataFrame)):
         if items is None:
             raise ValueError(
                 "labels must be a Series or a mapping by item id where items is None; "
@@ -159,14 +177,36 @@ def _labels_by_item(labels: Any, catalog: "pd.Index[Any]", items: Sequence[Hasha
             f"labels must be indexed by item id, such as {_first(catalog)}; "
             f"none of theirs is an item, such as {_first(labels.index)}."
         )
+    if isinstance(labels, pd.DataFrame):
+        return _multi_hot(labels, catalog)
     aligned = labels.reindex(catalog)
     if not pd.api.types.is_numeric_dtype(labels.dtype) or pd.api.types.is_bool_dtype(labels.dtype):
         return [None if gap else value for gap, value in zip(aligned.isna(), aligned, strict=True)]
     # Integers with gaps are floats to pandas.
     numbers = aligned.fillna(-1).to_numpy(dtype=np.float64)
-    if (numbers != np.floor(numbers)).any():
-        raise ValueError("labels must be whole numbers or strings; got fractions.")
+    if (numbers != np.floor(numbers)).any() or np.isinf(numbers).any():
+        raise ValueError("labels must be whole numbers or strings; got fractions or infinity.")
     return numbers.astype(np.int64)
+
+
+def _multi_hot(labels: "pd.DataFrame", catalog: "pd.Index[Any]") -> Any:
+    """One column per class, rows in the order of the catalog, -1 where it is not known."""
+    if labels.shape[1] < 2:
+        raise ValueError(
+            "labels as a data frame are multi-hot, a column per class, two or more; got "
+            f"{labels.shape[1]}. Give one label per item as a Series."
+        )
+    known = labels.astype(object).where(labels.notna(), -1).to_numpy()
+    at = labels.index.get_indexer(catalog)
+    rows = known[at]
+    rows[at < 0] = -1
+    if not np.isin(rows, (0, 1, -1)).all():
+        strange = rows[~np.isin(rows, (0, 1, -1))][0]
+        raise ValueError(
+            "labels as a data frame must be 1 where an item has the class of the column, 0 where "
+            f"not, missing or -1 where unknown; got {strange!r}."
+        )
+    return rows.astype(np.int64)
 
 
 def _first(values: Any) -> str:

@@ -2,9 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ def _read_sgfd(folder: Path, modalities: Sequence[str] | None) -> Source:
     }
     labels_path, names_path = folder / "MetaData_normal.npy", folder / "label_names.json"
     labels = _read_array(labels_path) if labels_path.is_file() else None
-    names = _read_names(names_path) if labels is not None and names_path.is_file() else None
+    names = _read_names(names_path) if labels is not None and names_path.exists() else None
     features = _read_features(folder, found, modalities)
     return Source(pairs["train"], pairs.get("valid"), pairs["test"], features, labels, names)
 
@@ -64,8 +65,11 @@ def _read_mmrec(folder: Path, path: Path, modalities: Sequence[str] | None) -> S
 
 def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
     """Reads some columns of integers, found by the header, in the order asked for."""
-    with path.open(encoding="utf-8-sig") as file:  # a byte order mark is no part of a name
-        header = [name.strip().strip('"') for name in file.readline().split(delimiter)]
+    try:
+        with path.open(encoding="utf-8-sig") as file:  # a byte order mark is no part of a name
+            header = [name.strip().strip('"') for name in file.readline().split(delimiter)]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a text file in UTF-8; {error}.") from None
     if missing := [name for name in columns if header.count(name) != 1]:
         raise ValueError(
             f"the first line of {path} must name the columns {', '.join(columns)}, each once; "
@@ -102,10 +106,13 @@ def _read_features(
         )
     if modalities is None:
         modalities = list(found)
-    if isinstance(modalities, str):
-        raise TypeError(f"modalities must be a list of names; got the string {modalities!r}.")
+    if isinstance(modalities, str) or not isinstance(modalities, Iterable):
+        raise TypeError(f"modalities must be a list of names; got {modalities!r}.")
+    modalities = list(modalities)
+    if strange := [name for name in modalities if not isinstance(name, str)]:
+        raise TypeError(f"modalities must be names, strings; got {strange[0]!r} among them.")
     if not modalities or len(set(modalities)) < len(modalities):
-        raise ValueError(f"modalities must name one or more, each once; got {list(modalities)}.")
+        raise ValueError(f"modalities must name one or more, each once; got {modalities}.")
     if unknown := [name for name in modalities if name not in found]:
         raise ValueError(
             f"modalities must be among those in {folder}, {', '.join(found)}; "
@@ -117,16 +124,22 @@ def _read_features(
 def _read_array(path: Path) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    # BadZipFile: of a file that begins like an .npz; MemoryError: of a header that lies.
+    except (ValueError, EOFError, OSError, BadZipFile, MemoryError) as error:
         raise ValueError(
             f"{path} must be a plain NumPy array; it could not be read ({error}). Pickled objects "
             "are refused, since reading one can run code."
         ) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} must be a plain NumPy array, one; got an archive of several.")
     return array
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
-    names = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:  # what is no JSON, or no text, is a ValueError
+        raise ValueError(f"{path} must be a JSON list of strings; {error}.") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path} must be a list of strings, the name of label 0, 1, ...")
     return tuple(names)

@@ -8,6 +8,7 @@ import torch
 from scipy.sparse import csr_array
 
 from sgfd._batch import Batch
+from sgfd._checks import check_integer, check_sparse
 
 
 class PairSampler:
@@ -35,6 +36,7 @@ class PairSampler:
         seed: 0 or more.
 
     Raises:
+        TypeError: if ``train`` is not sparse.
         ValueError: if ``train`` is empty, ``batch_size`` < 1, ``num_negatives`` or ``seed`` < 0,
             or negatives are asked for and a user has seen every item.
 
@@ -53,12 +55,10 @@ class PairSampler:
     def __init__(
         self, train: csr_array, *, batch_size: int, num_negatives: int = 1, seed: int = 0
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
-        if num_negatives < 0:
-            raise ValueError(f"num_negatives must be 0 or more; got {num_negatives}.")
-        if seed < 0:
-            raise ValueError(f"seed must be 0 or more; got {seed}.")
+        check_sparse("train", train)
+        check_integer("batch_size", batch_size, at_least=1)
+        check_integer("num_negatives", num_negatives, at_least=0)
+        check_integer("seed", seed, at_least=0)
         num_users, self._num_items = train.shape
         coo = train.tocoo()
         there = coo.data != 0
@@ -100,10 +100,8 @@ class PairSampler:
         Raises:
             ValueError: at the call, if ``epoch`` or ``start`` is out of range.
         """
-        if epoch < 0:
-            raise ValueError(f"epoch must be 0 or more; got {epoch}.")
-        if not 0 <= start <= self.num_batches:
-            raise ValueError(f"start must be in 0..{self.num_batches} (num_batches); got {start}.")
+        check_integer("epoch", epoch, at_least=0)
+        check_integer("start", start, at_least=0, below=self.num_batches + 1)
         return self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:

@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from sgfd._checks import check_integer, check_number, check_sparse
+
 
 def hold_out(
     interactions: csr_array, *, fraction: float, seed: int | np.random.SeedSequence
@@ -25,7 +27,8 @@ def hold_out(
         and together are the interactions.
 
     Raises:
-        ValueError: if ``fraction`` is not in [0, 1).
+        TypeError: if ``interactions`` are not sparse.
+        ValueError: if ``fraction`` or ``seed`` is out of range.
 
     Example:
         >>> from sgfd.data import hold_out
@@ -35,8 +38,10 @@ def hold_out(
         >>> kept.sum(axis=1).tolist(), held.sum(axis=1).tolist()
         ([7.0, 7.0, 7.0], [3.0, 3.0, 3.0])
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"fraction must be in [0, 1), a share of each user's; got {fraction}.")
+    check_sparse("interactions", interactions)
+    check_number("fraction", fraction, at_least=0, below=1)
+    if not isinstance(seed, np.random.SeedSequence):
+        check_integer("seed", seed, at_least=0)
     matrix = csr_array(interactions, copy=True)
     matrix.sum_duplicates()  # a repeat must not end up on both sides, nor storage order matter
     coo = matrix.tocoo()

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
+from sgfd._checks import check_integer, check_mapping, check_number
 from sgfd.data._dataset import Dataset
 from sgfd.data._split import hold_out
 
@@ -90,21 +91,31 @@ def synthetic_catalog(
         ((40, 30), {'image': 256, 'text': 64}, 3)
     """
     widths = _WIDTHS if widths is None else widths
-    if not 1 <= num_classes <= num_items or num_users < 1:
-        raise ValueError(
-            "at least 1 user and 1 item per class are needed; got "
-            f"num_users={num_users}, num_items={num_items}, num_classes={num_classes}."
-        )
-    if not 3 <= interactions_per_user <= num_items // 2:
-        raise ValueError(
-            f"interactions_per_user must be in 3..num_items / 2 = {num_items // 2}; "
-            f"got {interactions_per_user}."
-        )
-    if not 0 <= label_signal <= 1 or not 0 <= unlabeled < 1:
-        raise ValueError(
-            "label_signal must be in [0, 1] and unlabeled in [0, 1); "
-            f"got {label_signal} and {unlabeled}."
-        )
+    check_integer("num_users", num_users, at_least=1)
+    check_integer("num_classes", num_classes, at_least=1)
+    check_integer("num_items", num_items, at_least=num_classes)
+    check_integer(
+        "interactions_per_user", interactions_per_user, at_least=3, below=num_items // 2 + 1
+    )
+    check_integer("taste_dim", taste_dim, at_least=1)
+    check_integer("nuisance_dim", nuisance_dim, at_least=0)
+    check_integer("seed", seed, at_least=0)
+    check_mapping("widths", widths)
+    for name, width in widths.items():
+        check_integer(f"widths[{name!r}]", width, at_least=1)
+    strengths = {
+        "class": class_strength,
+        "taste": taste_strength,
+        "popularity": popularity_strength,
+    }
+    for name, strength in strengths.items():
+        check_number(f"{name}_strength", strength)
+    check_number("noise", noise, at_least=0)
+    check_number("nuisance", nuisance, at_least=0)
+    check_number("unlabeled", unlabeled, at_least=0, below=1)
+    check_number("label_signal", label_signal, at_least=0)
+    if label_signal > 1:
+        raise ValueError(f"label_signal must be at most 1; got {label_signal}.")
     # A generator for each ingredient, so that a knob moves nothing but its own.
     items_rng, users_rng, features_rng, labels_rng = map(
         np.random.default_rng, np.random.SeedSequence(seed).spawn(4)

@@ -52,6 +52,7 @@ def evaluate_cold(
         device: where users are passed to the model; None means the CPU.
 
     Raises:
+        TypeError: for what is no model or no split.
         NotImplementedError: if the model cannot rank new items, as BM3.
 
     Example:
@@ -63,6 +64,15 @@ def evaluate_cold(
         >>> sorted(found.among_new.means())[:2]
         ['hit_rate@10', 'hit_rate@20']
     """
+    if not isinstance(split, ColdSplit):
+        raise TypeError(
+            f"split must be what hold_out_items() gives; got {type(split).__qualname__}."
+        )
+    if not callable(getattr(model, "new_scorer", None)):
+        raise TypeError(
+            "model must have new_scorer(features), as VBPR, GRCN and MAML have; "
+            f"{type(model).__qualname__} has none."
+        )
     known, new = model.scorer(), model.new_scorer(split.features)
     empty = csr_array((split.warm.num_users, split.warm.num_items), dtype=split.target.dtype)
     none_seen = csr_array(split.target.shape, dtype=split.target.dtype)

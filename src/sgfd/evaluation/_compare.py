@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sgfd._checks import check_integer, check_number
 from sgfd.evaluation._evaluate import Evaluation
 
 # Cells of the (resamples, users) matrix held at once by the bootstrap: about 100 MB.
@@ -75,6 +76,7 @@ def compare(
         seed: of the resampling.
 
     Raises:
+        TypeError: for what is no ``Evaluation``.
         ValueError: if a metric is missing, the users differ, there are fewer than two, or
             ``confidence`` or ``num_resamples`` is out of range.
 
@@ -92,10 +94,9 @@ def compare(
     """
     from scipy import stats
 
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, e.g. 0.95; got {confidence}.")
-    if num_resamples < 1:
-        raise ValueError(f"num_resamples must be at least 1; got {num_resamples}.")
+    check_number("confidence", confidence, above=0, below=1)
+    check_integer("num_resamples", num_resamples, at_least=1)
+    check_integer("seed", seed, at_least=0)
     first, second = _paired(a, b, metric)
     num_users = len(first)
     mean_a, mean_b = float(first.mean()), float(second.mean())
@@ -145,8 +146,19 @@ def _paired(
     a: Evaluation, b: Evaluation, metric: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     for name, run in (("a", a), ("b", b)):
+        if not isinstance(run, Evaluation):
+            raise TypeError(
+                f"{name} must be an Evaluation, which evaluate() gives; got "
+                f"{type(run).__qualname__}."
+            )
         if metric not in run.per_user:
             raise ValueError(f"{name} has no metric {metric!r}; it has {list(run.per_user)}.")
+        values = run.per_user[metric]
+        if values.shape != run.users.shape or not np.isfinite(values).all():
+            raise ValueError(
+                f"{name} must have one finite {metric} per user ({len(run.users)}); got "
+                f"{np.isfinite(values).sum()} of shape {values.shape}."
+            )
     order_a, order_b = np.argsort(a.users), np.argsort(b.users)
     if not np.array_equal(a.users[order_a], b.users[order_b]):
         alone = np.setxor1d(a.users, b.users)

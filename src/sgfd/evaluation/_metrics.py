@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from sgfd._checks import as_array
+
 
 def ranking_metrics(
     hits: npt.ArrayLike, num_relevant: npt.ArrayLike, ks: Sequence[int]
@@ -76,7 +78,7 @@ def ranking_metrics(
 
 def check_ks(ks: Sequence[int], limit: int, what: str) -> npt.NDArray[np.int64]:
     """The cut-offs as an array, or an error that names ``limit``, the number of ``what``."""
-    k = np.asarray(ks)
+    k = as_array("ks", ks)
     if k.ndim != 1 or k.size == 0:
         raise ValueError(f"ks must be a non-empty sequence of cut-offs, e.g. (10, 20); got {ks!r}.")
     if not np.issubdtype(k.dtype, np.integer):
@@ -90,7 +92,7 @@ def check_ks(ks: Sequence[int], limit: int, what: str) -> npt.NDArray[np.int64]:
 
 def check_hits(hits: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """The hits as a bool matrix, or an error that says what they must be."""
-    hit = np.asarray(hits)
+    hit = as_array("hits", hits)
     if hit.dtype != np.bool_:
         raise TypeError(f"hits must be bool, True where the item is relevant; got {hit.dtype}.")
     if hit.ndim != 2:
@@ -102,7 +104,7 @@ def check_relevant(
     num_relevant: npt.ArrayLike, hits: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
     """The relevant items per user, or an error where they cannot belong to ``hits``."""
-    relevant = np.asarray(num_relevant)
+    relevant = as_array("num_relevant", num_relevant)
     if not np.issubdtype(relevant.dtype, np.integer):
         raise TypeError(f"num_relevant must be integers; got {relevant.dtype}.")
     if relevant.shape != hits.shape[:1]:

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
 from torch import Tensor, nn
+
+from sgfd._checks import as_array, check_device, check_function, check_integer, check_sparse
 
 
 class RankedHits(NamedTuple):
@@ -40,8 +42,9 @@ def ranked_hits(
             "scores must be a function from users to scores of all items; got a model. "
             "Pass its method: model.scores."
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    check_function("scores", scores)
+    check_integer("batch_size", batch_size, at_least=1)
+    device = check_device(device)
     num_items = target.shape[1]
     starts: Iterable[int] = range(0, len(users), batch_size)
     if progress:
@@ -88,7 +91,7 @@ def users_with_target(
     if users is None:
         chosen = np.arange(num_users)
     else:
-        chosen = np.asarray(users)
+        chosen = as_array("users", users)
         if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
             raise TypeError(
                 "users must be a 1-D sequence of integer user indices; "
@@ -109,12 +112,10 @@ def users_with_target(
 
 
 def _as_csr(matrix: csr_array, name: str) -> csr_array:
-    if not issparse(matrix):
-        raise TypeError(
-            f"{name} must be a SciPy sparse (num_users, num_items) array, non-zero where the "
-            f"user interacted with the item; got {type(matrix).__name__}."
-        )
+    check_sparse(name, matrix)
     matrix = csr_array(matrix, copy=True)
+    if np.isnan(matrix.data).any():
+        raise ValueError(f"{name} must not hold NaN: is that an interaction or none?")
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     return matrix

@@ -32,6 +32,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sgfd._checks import check_sparse
 from sgfd.evaluation._metrics import check_hits, check_ks, check_relevant, ranking_metrics
 from sgfd.evaluation._ranking import RankedHits, interactions, ranked_hits, users_with_target
 
@@ -70,6 +71,8 @@ def micro_recall(hits: npt.ArrayLike, num_relevant: npt.ArrayLike) -> float:
         0.25
     """
     hit = check_hits(hits)
+    if len(hit) == 0:
+        raise ValueError("hits must be of one user or more; got none.")
     return float(hit.sum() / check_relevant(num_relevant, hit).sum())
 
 
@@ -197,6 +200,7 @@ def bm3_release_metrics(
         TypeError: as ``evaluate``.
         ValueError: as ``evaluate``, but an item may be in both ``target`` and ``seen``.
     """
+    check_sparse("target", target)
     cutoffs = check_ks(ks, target.shape[1], "items").tolist()
     hits, num_relevant = _rank(scores, target, seen, -1e10, max(cutoffs), batch_size, device)
     recall = {f"micro_recall@{k}": micro_recall(hits[:, :k], num_relevant) for k in cutoffs}

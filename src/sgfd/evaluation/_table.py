@@ -20,6 +20,7 @@ def table(runs: Mapping[str, Evaluation], *, metrics: Sequence[str] | None = Non
         Lines joined by newlines, without a final one. The last row is the number of users.
 
     Raises:
+        TypeError: for what are no runs by name.
         ValueError: if ``runs`` is empty, or one of them lacks a metric.
 
     Example:
@@ -34,6 +35,13 @@ def table(runs: Mapping[str, Evaluation], *, metrics: Sequence[str] | None = Non
         | ndcg@20 | 0.2000 |    0.2500 | +25.0 % |
         | users   |      2 |         2 |         |
     """
+    if not isinstance(runs, Mapping) or not all(isinstance(r, Evaluation) for r in runs.values()):
+        raise TypeError(
+            "runs must be {name: Evaluation}, which evaluate() gives; got "
+            f"{type(runs).__qualname__}."
+        )
+    if isinstance(metrics, str):
+        raise TypeError(f"metrics must be a list of names; got {metrics!r}.")
     if not runs:
         raise ValueError("runs must hold at least one evaluation.")
     names, evaluations = list(runs), list(runs.values())

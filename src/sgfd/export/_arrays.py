@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sgfd._checks import check_path
 from sgfd._features import FeatureSource
 from sgfd._files import replace_file
 from sgfd.export._checks import checked_features, refuse_existing
@@ -72,8 +73,8 @@ def save_features(
     for m, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"features[{m!r}] must be finite in float32, which is written.")
-    folder = Path(folder)
-    paths = {m: folder / _file_name(pattern, m) for m in arrays}
+    folder = check_path("folder", folder)
+    paths = {m: folder / file_name(pattern, m) for m in arrays}
     if len(set(paths.values())) < len(paths):
         raise ValueError(f"pattern must have '{{modality}}' in it; got {pattern!r}.")
     refuse_existing(list(paths.values()), overwrite=overwrite)
@@ -83,7 +84,10 @@ def save_features(
     return paths
 
 
-def _file_name(pattern: str, modality: str) -> str:
+def file_name(pattern: str, modality: str) -> str:
+    """The name of a modality's file, or an error where it makes none."""
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a string with '{{modality}}' in it; got {pattern!r}.")
     name = pattern.replace("{modality}", str(modality))
     if not modality or Path(name).name != name or "\\" in name:
         raise ValueError(

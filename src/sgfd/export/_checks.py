@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from sgfd._features import FeatureSource, as_tensor, checked_shape
+from sgfd._files import replace_file
 
 
 def checked_features(features: "Mapping[str, FeatureSource]") -> dict[str, Tensor]:
@@ -23,7 +24,7 @@ def checked_features(features: "Mapping[str, FeatureSource]") -> dict[str, Tenso
         )
     if not features:
         raise ValueError("features must hold at least one modality; got none.")
-    checked = {m: _checked(f"features[{m!r}]", values) for m, values in features.items()}
+    checked = {m: checked_rows(f"features[{m!r}]", values) for m, values in features.items()}
     rows = {m: len(values) for m, values in checked.items()}
     if len(set(rows.values())) > 1:
         raise ValueError(f"All modalities must have one row per item; got rows {rows}.")
@@ -49,7 +50,18 @@ def refuse_existing(paths: "list[Path]", *, overwrite: bool) -> None:
         )
 
 
-def _checked(name: str, source: "FeatureSource") -> Tensor:
+def write_bytes(path: Path, data: bytes) -> None:
+    """A file that is there whole or not at all."""
+    replace_file(path, lambda file: file.write(data))
+
+
+def checked_rows(name: str, source: "FeatureSource") -> Tensor:
+    """One table on the CPU, contiguous.
+
+    Raises:
+        TypeError: if it is no tensor or array.
+        ValueError: if it is not (rows, width), floating and finite.
+    """
     shape = checked_shape(source, name, None)
     if 0 in shape:
         raise ValueError(f"{name} must have items and a width; got shape {shape}.")

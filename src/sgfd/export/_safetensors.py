@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
+from torch import Tensor
+
+from sgfd._checks import check_path
 from sgfd._features import FeatureSource
-from sgfd._files import replace_file
-from sgfd.export._checks import checked_features, refuse_existing
+from sgfd.export._checks import checked_features, refuse_existing, write_bytes
+from sgfd.export._extra import needed
 
 
 def save_safetensors(
@@ -43,17 +46,17 @@ def save_safetensors(
         ...     load_file(path)["image"].shape
         torch.Size([3, 2])
     """
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise ImportError(
-            'save_safetensors needs safetensors, which is not installed: pip install "sgfd[export]"'
-            ". save_features writes NumPy files without it."
-        ) from error
+    otherwise = " save_features writes NumPy files without it."
+    needed("safetensors.torch", "save_safetensors", otherwise)
     checked = {str(m): values for m, values in checked_features(features).items()}
-    path = Path(path)
+    path = check_path("path", path)
     refuse_existing([path], overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = save(checked, metadata={"row": "item"})
-    replace_file(path, lambda file: file.write(written))
+    write_safetensors(checked, path, row="item")
     return path
+
+
+def write_safetensors(tensors: "Mapping[str, Tensor]", path: Path, *, row: str) -> None:
+    """Write tensors that were checked to a folder that is there."""
+    save = needed("safetensors.torch", "A safetensors file").save
+    write_bytes(path, save(dict(tensors), metadata={"row": row}))

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import csr_array, csr_matrix
 from torch import Tensor, nn
+
+from sgfd._checks import check_number, check_sparse
 
 
 class Edges(NamedTuple):
@@ -89,11 +91,8 @@ class Bipartite(nn.Module):
         index_dtype: torch.dtype = torch.int64,
     ) -> None:
         super().__init__()
-        if not issparse(interactions):
-            raise TypeError(
-                "interactions must be a SciPy sparse (num_users, num_items) array or matrix; got "
-                f"{type(interactions).__qualname__}."
-            )
+        check_sparse("interactions", interactions)
+        check_number("epsilon", epsilon, at_least=0)
         # Before the conversion, which adds up what a COO matrix repeats.
         stored = interactions.nnz
         by_user = csr_array(interactions, copy=True)
@@ -103,6 +102,8 @@ class Bipartite(nn.Module):
                 f"interactions must hold each (user, item) once; {stored - by_user.nnz} of "
                 f"{stored} entries repeat one. Call sum_duplicates() on it first."
             )
+        if np.isnan(by_user.data).any():
+            raise ValueError("interactions must not hold NaN: is that an edge or none?")
         by_user.eliminate_zeros()
         self.num_users, self.num_items = by_user.shape
         self.num_edges = by_user.nnz

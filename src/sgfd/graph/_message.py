@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sgfd._checks import check_number, check_tensor
 from sgfd._functional import widen
 from sgfd.graph import _ops
 from sgfd.graph._backend import backend
@@ -36,7 +37,7 @@ def spmm(edges: Edges, x: Tensor, weights: Tensor | None = None) -> Tensor:
         tensor([[21.],
                 [30.]])
     """
-    _check_rows("x", x, _checked(edges).num_columns)
+    _check_rows("x", _checked(edges), x, edges.num_columns)
     if weights is None:
         wide = widen(x)
         weights = edges.weights.to(wide.dtype)
@@ -68,8 +69,8 @@ def sddmm(edges: Edges, x: Tensor, y: Tensor) -> Tensor:
         >>> sddmm(graph.to_users, torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
         tensor([ 3.,  5., 10.])
     """
-    _check_rows("x", x, _checked(edges).num_rows)
-    _check_rows("y", y, edges.num_columns)
+    _check_rows("x", _checked(edges), x, edges.num_rows)
+    _check_rows("y", edges, y, edges.num_columns)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be equally wide; got {x.shape[1]} and {y.shape[1]}.")
     wide_x, wide_y = _alike(x, y)
@@ -128,9 +129,8 @@ def dropout_edges(edges: Edges, p: float, *, training: bool = True) -> Tensor:
         >>> dropout_edges(graph.to_users, 0.5, training=False)
         tensor([1., 1., 1.])
     """
-    if not 0 <= p < 1:
-        raise ValueError(f"p must be in 0..1, 1 excluded; got {p}.")
-    return F.dropout(torch.ones_like(edges.weights), p, training)
+    check_number("p", p, at_least=0, below=1)
+    return F.dropout(torch.ones_like(_checked(edges).weights), p, training)
 
 
 def propagate(graph: Bipartite, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,11 @@ def propagate(graph: Bipartite, users: Tensor, items: Tensor) -> tuple[Tensor, T
         >>> torch.allclose(users, items.T)
         True
     """
-    if users.shape[0] != graph.num_users or items.shape[0] != graph.num_items:
+    if not isinstance(graph, Bipartite):
+        raise TypeError(f"graph must be a Bipartite; got {type(graph).__qualname__}.")
+    check_tensor("users", users)
+    check_tensor("items", items)
+    if users.shape[:1] != (graph.num_users,) or items.shape[:1] != (graph.num_items,):
         raise ValueError(
             f"users and items must have one row per node ({graph.num_users} and "
             f"{graph.num_items}); got shapes {tuple(users.shape)} and {tuple(items.shape)}."
@@ -180,13 +184,18 @@ def _checked(edges: Edges) -> Edges:
     return edges
 
 
-def _check_floating(name: str, x: Tensor) -> None:
+def _check_floating(name: str, edges: Edges, x: Tensor) -> None:
+    check_tensor(name, x)
     if not x.is_floating_point():
         raise TypeError(f"{name} must be floating, or what comes out is cut; got {x.dtype}.")
+    if x.device != edges.ptr.device:
+        raise ValueError(
+            f"{name} must be on the graph's device ({edges.ptr.device}); got {x.device}."
+        )
 
 
-def _check_rows(name: str, x: Tensor, rows: int) -> None:
-    _check_floating(name, x)
+def _check_rows(name: str, edges: Edges, x: Tensor, rows: int) -> None:
+    _check_floating(name, edges, x)
     if x.ndim != 2 or x.shape[0] != rows:
         raise ValueError(
             f"{name} must be ({rows}, D), one row per node; got shape {tuple(x.shape)}."
@@ -194,7 +203,7 @@ def _check_rows(name: str, x: Tensor, rows: int) -> None:
 
 
 def _checked_values(name: str, edges: Edges, values: Tensor) -> Tensor:
-    _check_floating(name, values)
+    _check_floating(name, edges, values)
     if values.shape != edges.weights.shape:
         raise ValueError(
             f"{name} must be {tuple(edges.weights.shape)}, one per edge by user, then by item; "

@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from sgfd._checks import check_integer
+from sgfd.plots._checks import checked_items
 from sgfd.plots._style import viz_extra
 
 
@@ -33,10 +35,10 @@ def neighbor_agreement(
         from sklearn.neighbors import NearestNeighbors
     points, known = checked_items(features, labels)
     points, known = points[known >= 0], known[known >= 0]
-    if not 1 <= neighbors < len(points):
+    check_integer("neighbors", neighbors, at_least=1)
+    if neighbors >= len(points):
         raise ValueError(
-            "neighbors must be at least 1 and less than the labeled items; "
-            f"got {neighbors} for {len(points)} items."
+            f"neighbors must be less than the labeled items; got {neighbors} for {len(points)}."
         )
     near = NearestNeighbors(n_neighbors=neighbors).fit(points).kneighbors(return_distance=False)
     return float((known[near] == known[:, None]).mean())
@@ -47,27 +49,3 @@ def chance_agreement(labels: npt.NDArray[np.int64]) -> float:
     counts = np.unique(labels[labels >= 0], return_counts=True)[1]
     n = counts.sum()
     return float((counts * (counts - 1)).sum() / (n * (n - 1)))
-
-
-def checked_items(
-    features: Tensor | npt.ArrayLike, labels: Tensor | npt.ArrayLike
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Features and labels as arrays with one row per item, or an error."""
-    points, known = _array(features), _array(labels)
-    if points.ndim != 2:
-        raise ValueError(f"features must be (items, dimensions); got {points.shape}.")
-    if known.shape != points.shape[:1]:
-        raise ValueError(
-            f"labels must have one entry per row of features, ({len(points)},); got {known.shape}."
-        )
-    if not np.issubdtype(known.dtype, np.integer):
-        raise TypeError(f"labels must be integers, negative where unknown; got {known.dtype}.")
-    real = points.astype(np.float32)
-    if not np.isfinite(real).all():
-        row = int(np.argmin(np.isfinite(real).all(axis=1)))
-        raise ValueError(f"features must be finite numbers; row {row} holds NaN or infinity.")
-    return real, known.astype(np.int64)
-
-
-def _array(values: Tensor | npt.ArrayLike) -> npt.NDArray[np.generic]:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from sgfd.plots._agreement import chance_agreement, checked_items, neighbor_agreement
+from sgfd._checks import check_activations, check_integer
+from sgfd.plots._agreement import chance_agreement, neighbor_agreement
+from sgfd.plots._checks import check_label_names, checked_items, class_name
 from sgfd.plots._style import COLORS, MARKERS, new_axes, viz_extra
 
 if TYPE_CHECKING:
@@ -69,15 +70,12 @@ def plot_features(
         '10-NN label agreement 0.33 (chance 0.31)'
     """
     points, known = checked_items(features, labels)
-    if label_names is not None and known.size and known.max() >= len(label_names):
-        raise ValueError(
-            f"label_names must name every label; got {len(label_names)} names and label "
-            f"{known.max()}."
-        )
-    if max_classes < 1 or max_points < 1:
-        raise ValueError(
-            f"max_classes and max_points must be at least 1; got {max_classes} and {max_points}."
-        )
+    check_label_names(int(known.max(initial=-1)), label_names)
+    check_integer("max_classes", max_classes, at_least=1)
+    check_integer("max_points", max_points, at_least=1)
+    check_integer("neighbors", neighbors, at_least=1)
+    check_integer("seed", seed, at_least=0)
+    check_activations(embed=embed)
     ax = ax or new_axes(8.0, 4.6)
     rng = np.random.default_rng(seed)
     total = len(points)
@@ -86,8 +84,8 @@ def plot_features(
         points, known = points[drawn], known[drawn]
         ax.set_xlabel(f"{max_points} of {total} items, drawn at random")
     flat = _tsne(points, seed) if embed is None else np.asarray(embed(points))
-    if flat.shape != (len(points), 2):
-        raise ValueError(f"embed must return ({len(points)}, 2); got {flat.shape}.")
+    if flat.shape != (len(points), 2) or not np.isfinite(flat).all():
+        raise ValueError(f"embed must return finite ({len(points)}, 2); got {flat.shape}.")
     for group in _groups(known, label_names, max_classes):
         x, y = flat[group.members].T
         ax.scatter(
@@ -148,6 +146,8 @@ def plot_feature_maps(
     with viz_extra():
         import matplotlib.pyplot as plt
 
+    if not isinstance(titles, (tuple, list)) or len(titles) != 2:
+        raise TypeError(f"titles must be two strings; got {titles!r}.")
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
     for ax, features, title in zip(axes, (before, after), titles, strict=True):
         plot_features(
@@ -187,11 +187,9 @@ def _groups(
         yield _Group(name, other, "0.55", ".")
     for i, label in enumerate(named):
         members = labels == label
-        name = (
-            str(label) if label_names is None else shorten(label_names[label], 28, placeholder="…")
-        )
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        yield _Group(f"{name} ({members.sum()})", members, color, marker)
+        name = f"{class_name(label, label_names)} ({members.sum()})"
+        yield _Group(name, members, color, marker)
 
 
 def _tsne(points: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:

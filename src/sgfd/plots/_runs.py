@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sgfd._checks import as_array, check_activations
 from sgfd.evaluation import Comparison
 from sgfd.plots._style import COLORS, LINES, MARKERS, new_axes, viz_extra
 
@@ -40,12 +41,17 @@ def plot_curves(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['plain: 0.2000 at epoch 2', 'distilled: 0.3000 at epoch 2']
     """
+    if not isinstance(curves, Mapping):
+        raise TypeError(f"curves must be {{name: values}}; got {type(curves).__qualname__}.")
+    check_activations(best=best)
     if not curves:
         raise ValueError("curves must hold at least one run.")
-    from_name = {name: np.asarray(values, dtype=np.float64) for name, values in curves.items()}
-    for name, values in from_name.items():
-        if values.ndim != 1 or not np.isfinite(values).any():
+    given = {name: as_array(f"curves[{name!r}]", values) for name, values in curves.items()}
+    for name, values in given.items():
+        number = values.dtype.kind in "biuf"
+        if values.ndim != 1 or not number or not np.isfinite(values).any():
             raise ValueError(f"curves[{name!r}] must be numbers by epoch; got {curves[name]!r}.")
+    from_name = {name: values.astype(np.float64) for name, values in given.items()}
     with viz_extra():
         from matplotlib.ticker import MaxNLocator
 
@@ -92,6 +98,13 @@ def plot_comparison(comparisons: Mapping[str, Comparison], *, ax: Axes | None = 
         >>> [text.get_text() for text in ax.get_yticklabels()]
         ['office']
     """
+    if not isinstance(comparisons, Mapping) or not all(
+        isinstance(result, Comparison) for result in comparisons.values()
+    ):
+        raise TypeError(
+            "comparisons must be {name: Comparison}, which compare() gives; got "
+            f"{type(comparisons).__qualname__}."
+        )
     if not comparisons:
         raise ValueError("comparisons must hold at least one.")
     ax = ax or new_axes(7.5, 1.2 + 0.5 * len(comparisons))

@@ -3,19 +3,14 @@ r"""The settings of the authors' released code, each reachable on its own and al
 The release departs from the paper, and from itself, in ways that ``docs/two_truths.md`` lists.
 Here are the parts that compute what it computes, for reproducing its numbers:
 
-=============================  ===============================================================
-in the release                 here
-=============================  ===============================================================
-nothing between the layers     ``SemanticTeacher(inner_activation=None)``
-no hidden layer where none     ``hidden_features=`` with ``hidden_widths(..., minimum=0)``
-fits between the widths
-cross-entropy of softmax       ``SGFDLoss(classification=cross_entropy_of_probabilities)``
-outputs
-mean absolute difference of    ``SGFDLoss(response=mean_absolute_difference)``
-softened predictions
-mean squared error             ``SGFDLoss(feature=mean_squared_error)``
-gradient into the teacher      ``SGFDLoss(detach_teacher=False)``
-=============================  ===============================================================
+- nothing between the layers: ``SemanticTeacher(inner_activation=None)``
+- no hidden layer where none fits between the widths: ``hidden_features=`` with
+  ``hidden_widths(..., minimum=0)``
+- cross-entropy of softmax outputs: ``SGFDLoss(classification=cross_entropy_of_probabilities)``
+- mean absolute difference of softened predictions:
+  ``SGFDLoss(response=mean_absolute_difference)``
+- mean squared error: ``SGFDLoss(feature=mean_squared_error)``
+- gradient into the teacher: ``SGFDLoss(detach_teacher=False)``
 
 ``recipe`` has, for each backbone and dataset of the paper, the weights, rates and sizes that the
 release uses and the numbers that the paper reports; ``catalog`` has what the datasets hold, and

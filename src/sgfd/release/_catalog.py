@@ -34,6 +34,8 @@ class Catalog(NamedTuple):
             >>> catalog("Office").files()["FeatureImage_normal.npy"]
             'floating (2406, 4096)'
         """
+        if isinstance(modalities, str):
+            raise TypeError(f"modalities must be a list of names; got {modalities!r}.")
         n = self.num_items
         files = dict.fromkeys(("train.csv", "test.csv"), "columns itemID,userID, a line per pair")
         for m in modalities:
@@ -54,6 +56,8 @@ class Catalog(NamedTuple):
             >>> catalog("Office").differences(synthetic_catalog())[0]
             'users: 1500 here, 4874 in the paper'
         """
+        if not isinstance(data, Dataset):
+            raise TypeError(f"data must be a Dataset; got {type(data).__qualname__}.")
         names = ("users", "items", "interactions", "labels", "feature widths")
         pairs = data.train.nnz + data.valid.nnz + data.test.nnz
         here = (data.num_users, data.num_items, pairs, data.num_classes, data.widths)
@@ -89,6 +93,6 @@ def catalog(dataset: str) -> Catalog:
         >>> catalog("ToysGames").num_items
         11673
     """
-    if dataset not in _CATALOGS:
+    if not isinstance(dataset, str) or dataset not in _CATALOGS:
         raise ValueError(f"catalog takes one of {', '.join(_CATALOGS)}; got {dataset!r}.")
     return _CATALOGS[dataset]

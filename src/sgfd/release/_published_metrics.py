@@ -7,6 +7,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sgfd._checks import check_sparse
 from sgfd.evaluation import bm3_release_metrics, grcn_full_accuracy, ranking_metrics, retrieved_ndcg
 from sgfd.evaluation._metrics import check_ks
 from sgfd.evaluation._ranking import interactions, ranked_hits, users_with_target
@@ -60,6 +61,7 @@ def published_metrics(
     """
     if backbone not in ("bm3", "grcn", "maml"):
         raise ValueError(f"backbone must be 'bm3', 'grcn' or 'maml'; got {backbone!r}.")
+    check_sparse("target", target)
     check_ks([20], target.shape[1], "items")
     if backbone == "bm3":
         values = bm3_release_metrics(

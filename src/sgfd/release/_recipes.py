@@ -129,7 +129,8 @@ def recipe(backbone: str, dataset: str) -> Recipe:
         >>> grcn.plain, grcn.distilled
         (Cell(recall=13.2, ndcg=15.33), Cell(recall=13.88, ndcg=16.26))
     """
-    if backbone not in _RECIPES or dataset not in _RECIPES[backbone]:
+    known = isinstance(backbone, str) and isinstance(dataset, str) and backbone in _RECIPES
+    if not known or dataset not in _RECIPES[backbone]:
         raise ValueError(
             "recipe takes 'bm3', 'grcn' or 'maml', and 'Office', 'Clothing' or 'ToysGames'; got "
             f"{backbone!r} and {dataset!r}."

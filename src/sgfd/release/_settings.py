@@ -8,11 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgfd._chain import hidden_widths
+from sgfd._checks import check_mapping, check_number
 from sgfd._functional import Activation, widen
 from sgfd._loss import SGFDLoss
 from sgfd._seed import seeded
 from sgfd._student import FeatureStudent
 from sgfd._teacher import SemanticTeacher
+from sgfd._tensor_checks import check_alike, check_label_range, check_label_tensors
 from sgfd.release._recipes import BM3_OFFICE, Weights
 
 
@@ -28,6 +30,13 @@ def cross_entropy_of_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         (N,), 0 where the label is -1.
     """
+    check_label_tensors(logits, labels)
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels must be one per row of the logits {tuple(logits.shape)}; got "
+            f"{tuple(labels.shape)}."
+        )
+    check_label_range(labels, logits.shape[-1])
     return F.cross_entropy(widen(logits).softmax(-1), labels, ignore_index=-1, reduction="none")
 
 
@@ -44,6 +53,8 @@ def mean_absolute_difference(
     Returns:
         (N,).
     """
+    check_alike(teacher_logits, student_logits)
+    check_number("temperature", temperature, above=0)
     taught = (widen(teacher_logits) / temperature).softmax(-1)
     learned = (widen(student_logits) / temperature).softmax(-1)
     return (taught - learned).abs().mean(-1)
@@ -59,6 +70,7 @@ def mean_squared_error(teacher: Tensor, student: Tensor) -> Tensor:
     Returns:
         (N,).
     """
+    check_alike(teacher, student)
     return (widen(teacher) - widen(student)).square().mean(-1)
 
 
@@ -78,12 +90,13 @@ def settings(
     weights: Weights = BM3_OFFICE,
     activation: Activation | None = F.leaky_relu,
     normalize: bool = True,
+    ratio: int = 4,
     seed: int = 0,
 ) -> Settings:
     """The release's teacher, student and loss, as its PyTorch backbones (BM3, GRCN) have them.
 
-    Its MAML has LeakyReLU of slope 0.2 and no unit rows. It computes other terms besides, but they
-    reach neither of the two embedding tables, which are all that its MAML trains.
+    Its MAML has LeakyReLU of slope 0.2, no unit rows and a ratio of 2. It computes other terms
+    besides, but they reach neither of the two embedding tables, which are all that its MAML trains.
 
     Args:
         in_features: ``{modality: F_m}`` in the release's order of fusion: text first for BM3,
@@ -93,6 +106,7 @@ def settings(
         weights: of the loss; the constants of this module are the published ones.
         activation: after teacher and student. LeakyReLU for BM3; GRCN's default has None.
         normalize: whether both have unit rows.
+        ratio: of the teacher's widths, as in ``hidden_widths``. 4 for BM3 and GRCN.
         seed: of the teacher's initial parameters; torch's generator is left as it was.
 
     Returns:
@@ -113,7 +127,10 @@ def settings(
         ...     teacher=preset.teacher, student=preset.student, loss=preset.loss,
         ... )
     """
-    hidden = {m: hidden_widths(f, out_features, minimum=0) for m, f in in_features.items()}
+    check_mapping("in_features", in_features)
+    if not isinstance(weights, Weights):
+        raise TypeError(f"weights must be release.Weights, release.BM3_TOYS say; got {weights!r}.")
+    hidden = {m: hidden_widths(f, out_features, ratio, minimum=0) for m, f in in_features.items()}
     with seeded(seed, stream=1):
         teacher = SemanticTeacher(
             in_features,

@@ -7,6 +7,7 @@ from lightning import LightningDataModule
 from scipy.sparse import csr_array
 
 from sgfd._batch import Batch
+from sgfd._checks import check_integer
 from sgfd.data import Dataset, PairSampler
 
 
@@ -35,6 +36,8 @@ class BatchStream:
     """
 
     def __init__(self, sampler: PairSampler) -> None:
+        if not isinstance(sampler, PairSampler):
+            raise TypeError(f"sampler must be a PairSampler; got {type(sampler).__qualname__}.")
         self._sampler = sampler
         self._epoch = 0
         self._batch = 0
@@ -56,7 +59,13 @@ class BatchStream:
         return {"epoch": self._epoch, "batch": self._batch}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes to a saved position; iterators that have begun are not moved."""
+        """Goes to a saved position; iterators that have begun are not moved.
+
+        Raises:
+            ValueError: for what is no position.
+        """
+        check_integer("state_dict['epoch']", state_dict.get("epoch"), at_least=0)
+        check_integer("state_dict['batch']", state_dict.get("batch"), at_least=0, below=len(self))
         self._epoch, self._batch = state_dict["epoch"], state_dict["batch"]
 
 
@@ -116,6 +125,8 @@ class InteractionDataModule(LightningDataModule):
         self, dataset: Dataset, *, batch_size: int = 2048, num_negatives: int = 1, seed: int = 0
     ) -> None:
         super().__init__()
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"dataset must be a Dataset; got {type(dataset).__qualname__}.")
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_negatives = num_negatives
@@ -148,9 +159,9 @@ class InteractionDataModule(LightningDataModule):
         Raises:
             ValueError: if it was saved under another seed.
         """
-        if state_dict["seed"] != self.seed:
+        if state_dict.get("seed") != self.seed:
             raise ValueError(
-                f"seed must be that of the checkpoint ({state_dict['seed']}), or the rest of the "
-                f"epoch would repeat some pairs and skip others; got {self.seed}."
+                f"seed must be that of the checkpoint ({state_dict.get('seed')}), or the rest of "
+                f"the epoch would repeat some pairs and skip others; got {self.seed}."
             )
         self._stream.load_state_dict(state_dict)

@@ -10,6 +10,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from sgfd._checks import check_path
 from sgfd.data import Dataset
 from sgfd.training._checkpoint import AtomicCheckpointIO
 from sgfd.training._checks import check_model, check_settings, checkpoint_to_resume
@@ -143,6 +144,7 @@ def fit(
         monitor=monitor,
         ks=ks,
         seed=seed,
+        callbacks=callbacks,
     )
     check_model(model, dataset, ks=ks)
     data = InteractionDataModule(
@@ -156,7 +158,7 @@ def fit(
         ks=ks,
         schedule=schedule,
     )
-    folder = None if directory is None else Path(directory)
+    folder = None if directory is None else check_path("directory", directory)
     start = checkpoint_to_resume(folder, resume=resume)
     history = History(monitor=monitor, patience=patience, directory=folder)
     parts: list[Callback] = [history, *callbacks]

@@ -12,6 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
+from sgfd._checks import check_integer
 from sgfd._files import replace_file
 from sgfd.training._module import RecommenderModule
 
@@ -56,6 +57,8 @@ class History(Callback):
     def __init__(
         self, *, monitor: str, patience: int | None, directory: Path | None = None
     ) -> None:
+        if patience is not None:
+            check_integer("patience", patience, at_least=1)
         self.monitor = monitor
         self.patience = patience
         self.records: list[EpochRecord] = []

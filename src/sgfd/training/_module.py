@@ -1,5 +1,6 @@
 """A recommender as a LightningModule."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,9 +9,11 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
+from sgfd._checks import check_activations, check_number
 from sgfd._distilled import Distilled
 from sgfd.backbones import Recommender
 from sgfd.evaluation import evaluate
+from sgfd.evaluation._metrics import check_ks
 from sgfd.training._data import RankingTask
 from sgfd.training._schedule import Schedule, check_schedule, weighted, weights_at
 
@@ -74,8 +77,10 @@ class RecommenderModule(LightningModule):
             precision (what Lightning logs is rounded to single).
 
     Raises:
-        TypeError: for a schedule of a model that is not ``Distilled`` or that gives no numbers.
-        ValueError: for a schedule that gives a weight below 0 or not finite.
+        TypeError: for what is no model, and for a schedule of a model that is not ``Distilled`` or
+            that gives no numbers.
+        ValueError: for rates or cut-offs out of range, and for a schedule that gives a weight
+            below 0 or not finite.
 
     Example:
         >>> from sgfd.training import RecommenderModule
@@ -99,6 +104,12 @@ class RecommenderModule(LightningModule):
         schedule: Schedule | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be an nn.Module; got {type(model).__qualname__}.")
+        check_number("learning_rate", learning_rate, at_least=0)
+        check_number("weight_decay", weight_decay, at_least=0)
+        check_activations(optimizer=optimizer)
+        check_ks(ks, sys.maxsize, "items, at most")
         if schedule is not None:
             check_schedule(schedule, model)
         self.model = model
@@ -129,9 +140,20 @@ class RecommenderModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over all parameters, or what ``optimizer`` makes of them."""
         if self._make_optimizer is not None:
-            return self._make_optimizer(self.parameters())
+            made = self._make_optimizer(self.parameters())
+            if not isinstance(made, torch.optim.Optimizer):
+                raise TypeError(
+                    "optimizer= must make a torch.optim.Optimizer of the parameters; it made "
+                    f"{made!r}."
+                )
+            return made
+        # On a CPU in one pass over memory (3 times faster); elsewhere torch's own choice.
+        on_cpu = all(p.device.type == "cpu" for p in self.parameters())
         return torch.optim.Adam(
-            self.parameters(), lr=self._learning_rate, weight_decay=self._weight_decay
+            self.parameters(),
+            lr=self._learning_rate,
+            weight_decay=self._weight_decay,
+            fused=True if on_cpu else None,
         )
 
     def _terms(self, batch: Batch) -> dict[str, Tensor]:

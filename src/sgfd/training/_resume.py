@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from scipy.sparse import csr_array
 from typing_extensions import override
 
+from sgfd._checks import check_integer, check_path
 from sgfd.training._checkpoint import AtomicCheckpointIO
 from sgfd.training._data import InteractionDataModule
 from sgfd.training._generators import generator_states, set_generator_states
@@ -38,7 +39,9 @@ class ExactResume(Checkpoint):
     def __init__(
         self, path: Path, *, every: int | None = None, identity: Mapping[str, Any] | None = None
     ) -> None:
-        self.path = path
+        if every is not None:
+            check_integer("every", every, at_least=1)
+        self.path = check_path("path", path)
         self.every = every
         self.identity = dict(identity or {})
         self._states: dict[str, Any] | None = None

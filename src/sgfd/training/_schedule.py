@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from torch import nn
 
+from sgfd._checks import check_integer, check_number
 from sgfd._distilled import Distilled
 from sgfd._loss import SGFDLoss
 
@@ -139,8 +140,6 @@ def _contract(step: int, given: object) -> str:
 
 
 def _check(steps: int, ce_weight: float, kd_weight: float) -> None:
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}.")
-    for name, weight in (("ce_weight", ce_weight), ("kd_weight", kd_weight)):
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"{name} must be at least 0 and finite; got {weight}.")
+    check_integer("steps", steps, at_least=1)
+    check_number("ce_weight", ce_weight, at_least=0)
+    check_number("kd_weight", kd_weight, at_least=0)

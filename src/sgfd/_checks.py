@@ -1,0 +1,111 @@
+"""What is asked of arguments of the plainest kinds, in one place, so that it is said alike."""
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def check_integer(name: str, value: object, *, at_least: int, below: int | None = None) -> None:
+    """Raises ValueError for what is not a whole number in range; True and 2.0 are none."""
+    x = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else at_least - 1
+    if x < at_least or (below is not None and x >= below):
+        end = "" if below is None else f" and below {below}"
+        raise ValueError(f"{name} must be an integer of at least {at_least}{end}; got {value!r}.")
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raises ValueError for what is not a finite number in range; True is none."""
+    x = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    low = (at_least is None or x >= at_least) and (above is None or x > above)
+    if not math.isfinite(x) or not low or (below is not None and x >= below):
+        start = f"above {above} and" if at_least is None else f"at least {at_least} and"
+        start = "a number and" if at_least is None and above is None else start
+        end = "finite" if below is None else f"below {below}"
+        raise ValueError(f"{name} must be {start} {end}; got {value!r}.")
+
+
+def check_device(device: torch.device | str | None) -> torch.device:
+    """A device that is there, None for the CPU; otherwise ValueError."""
+    try:
+        found = torch.device("cpu" if device is None else device)
+        torch.empty(0, device=found)
+    except (TypeError, RuntimeError, AssertionError) as error:
+        found, reason = torch.device("meta"), str(error).partition("\n")[0]
+    else:
+        reason = "it holds no values"
+    if found.type == "meta":
+        raise ValueError(f"device must be one that torch has here; got {device!r} ({reason}).")
+    return found
+
+
+def check_path(name: str, given: object) -> Path:
+    """A path, or TypeError for what is none."""
+    if not isinstance(given, (str, PathLike)):
+        raise TypeError(f"{name} must be a path; got {given!r}.")
+    return Path(given)
+
+
+def as_array(name: str, given: object) -> npt.NDArray[Any]:
+    """An array of what may be one, a tensor too, or ValueError."""
+    try:
+        if isinstance(given, Tensor):
+            given = given.detach().cpu()
+            # NumPy knows no bfloat16.
+            given = given.float() if given.dtype == torch.bfloat16 else given
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} must be an array, or rows of one length; {type(given).__qualname__} makes "
+            f"none ({error})."
+        ) from None
+
+
+def check_mapping(name: str, given: object) -> None:
+    """Raises TypeError for what is no ``{modality: ...}``."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} must be {{modality: ...}}; got {type(given).__qualname__}.")
+
+
+def check_tensor(name: str, given: object) -> None:
+    """Raises TypeError for what is no tensor, an array say."""
+    if not isinstance(given, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor; got {type(given).__qualname__}.")
+
+
+def check_function(name: str, given: object) -> None:
+    """Raises TypeError for what cannot be called, the name of a function say."""
+    if not callable(given):
+        raise TypeError(f"{name} must be a function; got {given!r}.")
+
+
+def check_activations(**given: object) -> None:
+    """Raises TypeError for what is neither a function nor None, each under its name."""
+    for name, function in given.items():
+        if function is not None:
+            check_function(name, function)
+
+
+def check_sparse(name: str, given: object) -> None:
+    """Raises TypeError for what is no SciPy sparse matrix: pairs would be taken for one."""
+    from scipy.sparse import issparse
+
+    if not issparse(given):
+        raise TypeError(
+            f"{name} must be a SciPy sparse (num_users, num_items) array or matrix, such as "
+            f"dataset.train; got {type(given).__qualname__}."
+        )

@@ -1,0 +1,97 @@
+"""What the recommender's loss has computed already, for the distillation loss beside it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sgfd._features import FeatureTable
+from sgfd._student import FeatureStudent
+
+
+class _Made(NamedTuple):
+    """A student's last output, of which input, and in what state."""
+
+    given: Tensor
+    output: Tensor
+    version: int
+    autocast: bool
+
+
+class Product:
+    """The last product of a student within a training loss.
+
+    A recommender and its distillation loss read the same items through the same layer. Where that
+    is certain (the very same rows, or the whole catalog), the second product is the first.
+    """
+
+    def __init__(self) -> None:
+        self.kept = False
+        self._made: _Made | None = None
+
+    def after(self, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook of the student."""
+        if self.kept and args and args[0].layout == torch.strided:
+            self._made = _Made(args[0], output, output._version, _autocast(output))
+
+    def forget(self) -> None:
+        """At the end of the loss."""
+        self.kept, self._made = False, None
+
+    def embed(
+        self, student: FeatureStudent, x: Tensor, rows: Tensor, source: "Tensor | FeatureTable"
+    ) -> Tensor:
+        """``student.embed(x)``, of the product taken before where there is one.
+
+        Args:
+            student: the student.
+            x: (n, F) the rows' features.
+            rows: (n,) item indices.
+            source: of every item's features.
+        """
+        made, embedded = self._made, None
+        if made is None or (torch.is_grad_enabled() and not made.output.requires_grad):
+            return student.embed(x)
+        # Not if it was changed in place since, or had another precision.
+        if made.version == made.output._version and made.autocast == _autocast(x):
+            whole = source.whole() if isinstance(source, FeatureTable) else source
+            if made.given is x:
+                embedded = student.embed_output(made.output)
+            elif whole is not None and _same(made.given, whole):
+                embedded = student.embed_output(made.output, rows)
+        return student.embed(x) if embedded is None else embedded
+
+
+def kept(products: Mapping[str, Product], tables: nn.ModuleDict) -> AbstractContextManager[None]:
+    """Around a training loss: no row is gathered and no product taken twice."""
+    # What is compiled may not look at values, nor keep anything.
+    return nullcontext() if torch.compiler.is_compiling() else _kept(products, tables)
+
+
+@contextmanager
+def _kept(products: Mapping[str, Product], tables: nn.ModuleDict) -> Iterator[None]:
+    try:
+        with ExitStack() as stack:
+            for table in tables.values():
+                assert isinstance(table, FeatureTable)
+                stack.enter_context(table.keeping())
+            for product in products.values():
+                product.kept = True
+            yield
+    finally:
+        for product in products.values():
+            product.forget()
+
+
+def _autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether both are one tensor, or two without a gradient that look at the same memory."""
+    if a is b:
+        return True
+    alike = (a.device, a.dtype, a.shape, a.stride()) == (b.device, b.dtype, b.shape, b.stride())
+    return alike and a.data_ptr() == b.data_ptr() and not (a.requires_grad or b.requires_grad)
