@@ -1,14 +1,16 @@
 # Two commands for a fresh machine with Python, pip and make:
 #   make quickstart   a plain and a distilled recommender side by side, with pictures
 #   make test         lint, types, doctests, README snippets and tests
-# `make check` is `make test` without installing again.
+# `make check` is `make test` without installing again. For the documentation:
+#   make docs         docs/_build/html, warnings are errors, the examples are run
+#   make docs-check   the same, looked at in a headless Chromium (Debian: apt-get install chromium)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # 1 thread: what is tested is small, and more threads only get in each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check dist clean
+.PHONY: quickstart test check docs docs-check dist clean
 
 $(VENV)/quickstart: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,10 +34,16 @@ check:
 	$(BIN)/mypy
 	$(BIN)/pytest -q
 
+docs: $(VENV)/all
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+
+docs-check: docs
+	$(BIN)/python docs/check_site.py docs/_build/html --shots docs/_build/shots
+
 dist: $(VENV)/all
 	rm -rf dist
 	$(BIN)/python -m build -q
 	$(BIN)/twine check --strict dist/*
 
 clean:
-	rm -rf $(VENV) dist runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist runs docs/_build docs/gallery .mypy_cache .pytest_cache .ruff_cache .hypothesis

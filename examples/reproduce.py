@@ -93,6 +93,7 @@ def build(args: argparse.Namespace, data: Dataset, *, distilled: bool) -> torch.
                 weights=recipe.weights,
                 activation=activations.get(args.backbone),
                 normalize=args.backbone != "maml",
+                ratio=2 if args.backbone == "maml" else 4,
                 seed=args.seed,
             )._asdict()
         given = (data.features, data.labels)
