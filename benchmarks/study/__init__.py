@@ -1,0 +1,1 @@
+"""The study: does distillation help, by how much, and why. See docs/study.md."""

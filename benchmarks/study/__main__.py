@@ -1,0 +1,130 @@
+"""The study, command by command.
+
+    export SGFD_DATA=DIR              (holds office/, toys/, ml1m/, tiktok/)
+    python -m benchmarks.study measure --data office            (an epoch's seconds, a plan)
+    python -m benchmarks.study tune   --data office --backbone vbpr --arm plain ours
+    python -m benchmarks.study run    --data office --backbone vbpr
+    python -m benchmarks.study status
+    python -m benchmarks.study test   --data office --backbone vbpr   (configurations committed)
+    python -m benchmarks.study report
+
+Every command may be killed and given again, and several processes may share the work. The backbone
+"none" has the yardsticks that see no features. Without --data, --backbone, --arm or --seed: all.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from .arms import ARMS, YARDSTICKS, arms_of
+from .confirm import read_test
+from .grid import BACKBONES, DATA, FAMILIES, GRID, PRIMARY, TRIALS, Places, Run
+from .measure import MEASURED, measure, plan
+from .progress import count, grid, show
+from .store import Row
+from .train import run_once
+from .tune import tune, tuned
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=["measure", "tune", "run", "status", "test", "report"])
+    add = parser.add_argument
+    add("--data", nargs="+", choices=list(DATA), default=list(GRID))
+    add("--backbone", nargs="+", choices=[*BACKBONES, "none"], default=[*BACKBONES, "none"])
+    add("--arm", nargs="+", choices=[*ARMS, *YARDSTICKS])
+    add("--seed", nargs="+", type=int)
+    add("--trials", type=int, default=TRIALS, help="of every arm")
+    add("--minutes", type=float, help="begin nothing after so long; what is begun is finished")
+    add("--part", choices=["validation", "test"], default="validation", help="to report")
+    add("--threads", type=int, default=1, help="other numbers may give other sums")
+    add("--root", type=Path, default=os.environ.get("SGFD_DATA"), help="the datasets")
+    add("--results", type=Path, default=Path(__file__).parent / "results")
+    add("--scratch", type=Path, default=Path("runs/study"), help="checkpoints and locks")
+    args = parser.parse_args()
+    if args.root is None and args.command in ("measure", "tune", "run", "test"):
+        parser.error("say where the datasets are: --root or SGFD_DATA")
+    return args
+
+
+def main() -> None:
+    """Does what was asked."""
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    places = Places(args.root, args.results, args.scratch)
+    runs = list(grid(args.data, args.backbone, args.arm, args.seed))
+    end = float("inf") if args.minutes is None else time.monotonic() + 60 * args.minutes
+    if args.command == "measure":
+        for run in runs:
+            if run.arm in MEASURED and run.seed == DATA[run.data].seeds[0]:
+                measure(run, places)
+        print(plan(list(grid(GRID, BACKBONES)), places, trials=args.trials))
+    elif args.command == "tune":
+        tune_all(runs, places, args.trials, end)
+    elif args.command == "run":
+        run_all(runs, places, end)
+    elif args.command == "status":
+        print(show(count(runs, places, trials=args.trials)))
+    elif args.command == "test":
+        for _, cell in groupby(runs, key=lambda run: run[:2]):
+            for row in read_test(list(cell), places):
+                say(row, "test")
+    else:
+        write_report(runs, places, args.part)
+
+
+def tune_all(runs: Sequence[Run], places: Places, trials: int, end: float) -> None:
+    for cell in dict.fromkeys(run[:3] for run in runs):
+        if arms_of(cell[1])[cell[2]].tuned_as is None:
+            for row in tune(Run(*cell, 0), places, trials=trials):
+                say(row, "validation")
+                if time.monotonic() > end:
+                    return
+
+
+def run_all(runs: Sequence[Run], places: Places, end: float) -> None:
+    for run in runs:
+        if time.monotonic() > end:
+            return
+        params = tuned(run, places)
+        if params is None:
+            print(f"{run.name}: not tuned yet, passed over", flush=True)
+        elif row := run_once(run, params, places):
+            say(row, "validation")
+
+
+def write_report(runs: Sequence[Run], places: Places, part: str) -> None:
+    """Tables beside the results, and pictures."""
+    from .pictures import curves, gains
+    from .report import effects, finished, report
+
+    (places.results / f"{part}.md").write_text(report(runs, places, part))
+    done = finished(runs, places, part)
+    families = {f"{b} against {a}": effects(done, places, part, (b, a)) for b, a in FAMILIES}
+    gains(families, places.results / f"gains_{part}.png")
+    if part == "validation":
+        for cell in dict.fromkeys(run[:2] for run in done if run.backbone != "none"):
+            curves(done, cell, places.results / f"curves_{'_'.join(cell)}.png")
+    print(places.results / f"{part}.md")
+
+
+def say(row: Row, part: str) -> None:
+    """One line of a row."""
+    name = " ".join(str(row[field]) for field in Run._fields)
+    trial = f" trial {row['trial']}" if "trial" in row else ""
+    seconds = f", {row['seconds']:.0f} s" if "seconds" in row else ""
+    print(f"{name}{trial}: {part} {PRIMARY} {row[part][PRIMARY]:.4f}{seconds}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

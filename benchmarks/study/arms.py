@@ -1,0 +1,80 @@
+"""The arms: the methods compared, and the controls that say what a gain is due to."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from optuna.trial import Trial
+
+from sgfd import release
+from sgfd.data import Dataset
+
+from . import baselines, inputs, models, space
+from .grid import Params
+
+
+class Arm(NamedTuple):
+    """One way of training.
+
+    Attributes:
+        what: for tables.
+        build: (data, backbone, params, seed) -> the recommender, or what scores without training.
+        space: what is tuned.
+        change: what is done to the catalog before.
+        tuned_as: the arm whose chosen configuration it takes, since it switches one thing of that
+            arm; None for an arm that is tuned by itself, by as many trials as any other.
+    """
+
+    what: str
+    build: Callable[[Dataset, str, Params, int], Any]
+    space: Callable[[Trial, str], Params] = space.shared
+    change: Callable[[Dataset, int], Dataset] = inputs.same
+    tuned_as: str | None = None
+
+
+def _ours(what: str, change: Callable[[Dataset, int], Dataset] = inputs.same) -> Arm:
+    return Arm(what, models.ours, space.ours, change)
+
+
+def _ours_but(what: str, **switched: Any) -> Arm:
+    return Arm(what, partial(models.ours, **switched), space.ours, tuned_as="ours")
+
+
+ARMS = {
+    "plain": Arm("the backbone", models.plain),
+    "release": Arm("distilled, the release's mathematics", models.released, space.release),
+    "ours": _ours("distilled, ours"),
+    "alone": Arm("the paper's student without teacher", models.alone),
+    "labels-shuffled": _ours("ours, labels shuffled", inputs.labels_shuffled),
+    "ours-behavior": _ours("ours, labels from behavior", inputs.behavior_labels),
+    "plain-label": Arm("plain, label as a modality", models.plain, change=inputs.label_as_modality),
+    "plain-behavior": Arm(
+        "plain, behavior cluster as a modality", models.plain, change=inputs.behavior_as_modality
+    ),
+    "plain-standardized": Arm(
+        "plain, standardized features", models.plain, change=inputs.standardized
+    ),
+    "plain-unit": Arm("plain, features of length 1", models.plain, change=inputs.unit_rows),
+    "features-shuffled": _ours("ours, features shuffled", inputs.features_shuffled),
+    "plain-features-shuffled": Arm(
+        "plain, features shuffled", models.plain, change=inputs.features_shuffled
+    ),
+    "ce-0": _ours_but("ours, teacher without labels", ce=False),
+    "kd-0": _ours_but("ours, student without teacher", kd=False),
+    "inner-off": _ours_but("ours, no inner activation", inner_activation=None),
+    "l1": _ours_but("ours, L1 for KL", response=release.mean_absolute_difference),
+    "teacher-gradient": _ours_but("ours, gradient into the teacher", detach_teacher=False),
+    "fusion-off": _ours_but("ours, no fusion", fusion=False),
+}
+YARDSTICKS = {
+    "popularity": Arm("popularity", baselines.popularity, space.nothing),
+    "item-knn": Arm("ItemKNN", baselines.item_knn, space.knn),
+    "ease": Arm("EASE", baselines.ease, space.ease),
+    "bpr-mf": Arm("BPR-MF", baselines.bpr_mf, space.factors),
+    "lightgcn": Arm("LightGCN", baselines.light_gcn, space.light_gcn),
+}
+
+
+def arms_of(backbone: str) -> dict[str, Arm]:
+    """By name, in the order in which they are run."""
+    return YARDSTICKS if backbone == "none" else ARMS

@@ -1,0 +1,141 @@
+"""The test part: read only under committed configurations, and every reading is logged."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, diags_array
+from torch import nn
+
+from sgfd.data import Dataset
+from sgfd.evaluation import evaluate
+from sgfd.release import published_metrics
+
+from .arms import arms_of
+from .grid import Params, Places, Run, digest
+from .store import Row, add_row, load_users, read_rows, row_of, save_users
+from .train import catalog, folder_of, git, scorer, users_of
+from .tune import tuned, tuned_file
+
+
+class NotCommittedError(RuntimeError):
+    """The test part must not be read yet."""
+
+
+def check_committed(paths: Sequence[Path]) -> str:
+    """The commit that holds all these files as they are now.
+
+    Raises:
+        NotCommittedError: if one is missing, not in git, or changed since.
+    """
+    for path in dict.fromkeys(paths):
+        if not path.exists():
+            raise NotCommittedError(f"{path} is missing: tune before the test part is read.")
+        at = path.resolve().parent
+        state = git("status", "--porcelain", "--ignored", "--", str(path.resolve()), at=at)
+        if state or not git("ls-files", "--", str(path.resolve()), at=at):
+            raise NotCommittedError(
+                f"{path} is not committed as it is now ({state[:2] or 'no git'}). Commit the "
+                "configurations before the test part is read."
+            )
+    return git("rev-parse", "HEAD", at=paths[0].resolve().parent)
+
+
+def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
+    """Evaluates finished runs of one cell on the test part, one row each.
+
+    The first reading of a cell (data and backbone) is confirmatory, and so is going on with it
+    after a kill; any other is exploratory, and its rows say so.
+
+    Raises:
+        NotCommittedError: as ``check_committed``.
+        RuntimeError: if a run is not done.
+    """
+    commit = check_committed([tuned_file(run, places) for run in runs])
+    chosen: dict[Run, Params] = {run: tuned(run, places) or {} for run in runs}
+    rows = read_rows(places.results / "runs.jsonl")
+    if missing := [run for run in runs if row_of(run, chosen[run], rows) is None]:
+        raise RuntimeError(f"{len(missing)} runs are not done, such as {missing[0].name}.")
+    label = _log(runs, chosen, commit, places)
+    for run, params in chosen.items():
+        done = row_of(run, params, read_rows(places.results / "test.jsonl"))
+        if done is not None and done["reading"] == label:
+            continue
+        yield _read(run, params, places, commit=commit, label=label)
+
+
+def _log(runs: Sequence[Run], chosen: dict[Run, Params], commit: str, places: Places) -> str:
+    cell = {"data": runs[0].data, "backbone": runs[0].backbone}
+    if any((run.data, run.backbone) != tuple(cell.values()) for run in runs):
+        raise ValueError("one reading is of one cell: one dataset and one backbone.")
+    path, what = places.results / "reads.jsonl", digest({r.name: p for r, p in chosen.items()})
+    before = [row for row in read_rows(path) if {k: row[k] for k in cell} == cell]
+    first = not before or before[0]["what"] == what
+    label = "confirmatory" if first else "exploratory"
+    now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
+    names = [run.name for run in runs]
+    row = {"time": now, **cell, "what": what, "commit": commit, "label": label, "runs": names}
+    add_row(path, row, locks=places.scratch / "locks")
+    return label
+
+
+def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) -> Row:
+    data = catalog(run, places.root)
+    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
+    if isinstance(model, nn.Module):
+        best = folder_of(run, params, places) / "best.pt"
+        model.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+        model.eval()
+        _check_is_the_run(run, model, data, places)
+    scores = scorer(model)
+    ranked = evaluate(scores, data.test, seen=data.seen)
+    save_users(users_of(run, "test", places), ranked)
+    metrics = {"none": "bm3", "vbpr": "bm3"}.get(run.backbone, run.backbone)
+    published = published_metrics(metrics, scores, data.test, seen=data.seen)
+    row = run._asdict() | {
+        "params": params,
+        "reading": label,
+        "commit": commit,
+        "test": ranked.means(),
+        "groups": groups(scores, data),
+        "published": {"metrics": metrics, **published._asdict()},
+    }
+    add_row(places.results / "test.jsonl", row, locks=places.scratch / "locks")
+    return row
+
+
+def groups(scores: object, data: Dataset) -> Row:
+    """NDCG@20 and Recall@20 for users with few and many pairs, head, tail and cold items."""
+    of_user = np.asarray(data.train.sum(axis=1)).ravel()
+    of_item = np.asarray(data.train.sum(axis=0)).ravel()
+    many = of_user > np.median(of_user)
+    # Head: the most popular items that together have half of the training pairs.
+    order = np.argsort(-of_item, kind="stable")
+    head = np.zeros(data.num_items, dtype=bool)
+    head[order[: np.searchsorted(of_item[order].cumsum(), of_item.sum() / 2) + 1]] = True
+    user_groups = {"users with few pairs": ~many, "users with many": many}
+    item_groups = {"head items": head, "tail items": ~head & (of_item > 0), "cold": of_item == 0}
+    parts = {n: diags_array(m.astype(float)) @ data.test for n, m in user_groups.items()}
+    parts |= {n: data.test @ diags_array(m.astype(float)) for n, m in item_groups.items()}
+    found = {}
+    for name, part in parts.items():
+        target = csr_array(part)
+        target.eliminate_zeros()
+        if target.nnz:
+            result = evaluate(scores, target, seen=data.seen)  # type: ignore[arg-type]
+            means = result.means()
+            found[name] = {
+                "users": len(result.users),
+                **{metric: means[metric] for metric in ("recall@20", "ndcg@20")},
+            }
+    return found
+
+
+def _check_is_the_run(run: Run, model: nn.Module, data: Dataset, places: Places) -> None:
+    """What was loaded ranks the validation part as the run did."""
+    again = evaluate(scorer(model), data.valid, seen=data.train)
+    _, before = load_users(users_of(run, "validation", places), "ndcg@20")
+    if abs(float(before.mean()) - again.means()["ndcg@20"]) > 1e-4:
+        raise RuntimeError(f"{run.name}: best.pt is not the run of the row. Train it again.")

@@ -1,0 +1,116 @@
+"""The recommender of each arm. Within a seed all with the same features start alike."""
+
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from sgfd import (
+    FeatureStudent,
+    SemanticTeacher,
+    SGFDLoss,
+    backbones,
+    distill,
+    kl_divergence,
+    paper_student,
+    release,
+)
+from sgfd._functional import Activation
+from sgfd._seed import seeded
+from sgfd._terms import ResponseDivergence
+from sgfd.data import Dataset
+
+from .grid import DIM, Params
+
+# What the release's others have otherwise than its BM3; it has no VBPR.
+PRESETS: dict[str, dict[str, Any]] = {
+    "grcn": {"activation": None},
+    "maml": {
+        "activation": partial(F.leaky_relu, negative_slope=0.2),
+        "normalize": False,
+        "ratio": 2,
+    },
+}
+STUDENTS = {"linear": FeatureStudent.adopt, "paper": paper_student}
+
+
+def plain(data: Dataset, backbone: str, params: Params, seed: int) -> backbones.Recommender:
+    kinds = {
+        "bm3": backbones.BM3,
+        "grcn": backbones.GRCN,
+        "maml": backbones.MAML,
+        "vbpr": backbones.VBPR,
+    }
+    return kinds[backbone](
+        data.train, data.features, dim=DIM, reg_weight=params["reg_weight"], seed=seed
+    )
+
+
+def alone(data: Dataset, backbone: str, params: Params, seed: int) -> backbones.Recommender:
+    """The paper's student, LeakyReLU and unit rows, and nothing that teaches it."""
+    model = plain(data, backbone, params, seed)
+    for m, layer in model.projections.items():
+        model.projections[m] = paper_student(layer)
+    return model
+
+
+def released(data: Dataset, backbone: str, params: Params, seed: int) -> nn.Module:
+    """With the release's teacher, student and loss."""
+    preset = release.settings(
+        data.widths,
+        data.num_classes,
+        out_features=DIM,
+        weights=release.Weights(params["ce_weight"], params["kd_weight"], params["temperature"]),
+        **PRESETS.get(backbone, {}),
+        seed=seed,
+    )
+    return distill(
+        plain(data, backbone, params, seed),
+        data.features,
+        data.labels,
+        num_classes=data.num_classes,
+        seed=seed,
+        **preset._asdict(),
+    )
+
+
+def ours(
+    data: Dataset,
+    backbone: str,
+    params: Params,
+    seed: int,
+    *,
+    ce: bool = True,
+    kd: bool = True,
+    inner_activation: Activation | None = F.leaky_relu,
+    fusion: bool | None = None,
+    response: ResponseDivergence = kl_divergence,
+    detach_teacher: bool = True,
+) -> nn.Module:
+    """With this library's; the options switch one thing each off or over."""
+    with seeded(seed, stream=1):  # as distill() makes its own
+        teacher = SemanticTeacher(
+            data.widths,
+            DIM,
+            data.num_classes,
+            inner_activation=inner_activation,
+            fusion=fusion,
+        )
+    loss = SGFDLoss(
+        ce_weight=params["ce_weight"] * ce,
+        kd_weight=params["kd_weight"] * kd,
+        temperature=params["temperature"],
+        response=response,
+        detach_teacher=detach_teacher,
+    )
+    return distill(
+        plain(data, backbone, params, seed),
+        data.features,
+        data.labels,
+        num_classes=data.num_classes,
+        student=STUDENTS[params["student"]],
+        teacher=teacher,
+        loss=loss,
+        seed=seed,
+    )

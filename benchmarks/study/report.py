@@ -1,0 +1,167 @@
+"""The tables of the study, as Markdown, from the rows and per-user files alone."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from . import space
+from .arms import arms_of
+from .grid import BACKBONES, FAMILIES, GRID, PRIMARY, Places, Run
+from .stats import Effect, Floats, effect, holm
+from .store import Row, load_users, read_rows, row_of
+from .train import users_of
+from .tune import tuned, tuned_file
+
+Cell = tuple[str, str]
+
+
+def finished(runs: Iterable[Run], places: Places, part: str) -> dict[Run, Row]:
+    """The rows of a part ("validation" or "test") under the configurations chosen now."""
+    rows = read_rows(places.results / ("runs.jsonl" if part == "validation" else "test.jsonl"))
+    found = {run: row_of(run, tuned(run, places), rows) for run in runs}
+    return {run: row for run, row in found.items() if row is not None}
+
+
+def per_user(runs: Sequence[Run], places: Places, part: str, metric: str = PRIMARY) -> Floats:
+    """(seeds, users) of the runs of one arm."""
+    loaded = [load_users(users_of(run, part, places), metric) for run in runs]
+    users = loaded[0][0]
+    if not all(np.array_equal(users, other) for other, _ in loaded):
+        raise ValueError(f"{runs[0].name} and others were ranked for different users.")
+    return np.stack([values for _, values in loaded])
+
+
+def effects(
+    done: dict[Run, Row], places: Places, part: str, family: tuple[str, str]
+) -> dict[Cell, Effect]:
+    """Of every cell in which both arms have runs, over the seeds that both have."""
+    found = {}
+    for cell in dict.fromkeys((run.data, run.backbone) for run in done):
+        seeds = [
+            {r.seed for r in done if (r.data, r.backbone, r.arm) == (*cell, a)} for a in family
+        ]
+        both = sorted(set.intersection(*seeds))
+        if both:
+            arms = [[Run(*cell, arm, seed) for seed in both] for arm in family[::-1]]
+            found[cell] = effect(*(per_user(runs, places, part) for runs in arms))
+    return found
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def means_table(done: dict[Run, Row], part: str, cell: Cell) -> str:
+    """Recall@20 and NDCG@20 of every arm: mean and standard deviation over seeds."""
+    rows = []
+    for backbone in (cell[1], "none"):
+        for name, arm in arms_of(backbone).items():
+            mine = [row for run, row in done.items() if run[:3] == (cell[0], backbone, name)]
+            if mine:
+                recall, ndcg = (_spread([r[part][m] for r in mine]) for m in ("recall@20", PRIMARY))
+                row = [name, arm.what, recall, ndcg, str(len(mine))]
+                if part == "validation":
+                    seconds, peak = (
+                        np.mean([r[f] for r in mine]) for f in ("cpu_seconds", "peak_mb")
+                    )
+                    row += [f"{seconds:.0f}", f"{peak:.0f}"]
+                rows.append(row)
+    header = ["arm", "what", "Recall@20", "NDCG@20", "seeds"]
+    return table(header + (["CPU s", "peak MB"] if part == "validation" else []), rows)
+
+
+def family_table(found: dict[Cell, Effect]) -> str:
+    """Effects, with Holm's adjustment of either test over all declared cells."""
+    declared = len(GRID) * len(BACKBONES)
+    t = holm({cell: e.t_pvalue for cell, e in found.items()}, declared)
+    w = holm({cell: e.wilcoxon_pvalue for cell, e in found.items()}, declared)
+    rows = [
+        [
+            " ".join(cell),
+            f"{e.mean_a:.4f}",
+            f"{e.mean_b:.4f}",
+            f"{100 * e.change:+.1f} %",
+            f"{100 * e.low:+.1f} to {100 * e.high:+.1f}",
+            f"{e.t_pvalue:.2g} ({t[cell]:.2g})",
+            f"{e.wilcoxon_pvalue:.2g} ({w[cell]:.2g})",
+            f"{e.num_users} / {e.num_seeds}",
+        ]
+        for cell, e in found.items()
+    ]
+    header = ["cell", "first", "second", "change", "95 % interval", "p of t (Holm)"]
+    return table([*header, "p of Wilcoxon (Holm)", "users / seeds"], rows)
+
+
+def configurations(runs: Iterable[Run], places: Places) -> str:
+    """What was chosen, and by how many trials."""
+    rows = {}
+    for run in runs:
+        path = tuned_file(run, places)
+        if arms_of(run.backbone)[run.arm].tuned_as is None and path.exists():
+            choice = json.loads(path.read_text())
+            values = ", ".join(
+                f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
+                for k, v in choice["params"].items()
+            )
+            chosen = f"{choice['validation']:.4f} (trial {choice['trial']} of {choice['trials']})"
+            rows[run[:3]] = [" ".join(run[:3]), values or "nothing to tune", chosen]
+    return table(["arm", "chosen", "validation NDCG@20"], rows.values())
+
+
+def search_space() -> str:
+    """The ranges, all on a log scale; the first trial has the starts."""
+    named = {"learning_rate": space.RATE}
+    named |= {f"reg_weight ({b})": s for b, s in space.REGULARIZATION.items()}
+    named |= {f"{name} (ours)": s for name, s in space.OURS.items()}
+    named |= {f"{name} (release)": s for name, s in space.RELEASE.items()}
+    rows = [[n, f"{s.low:g} to {s.high:g}", f"{s.start:g}"] for n, s in named.items()]
+    return table(
+        ["setting", "range", "start"], [*rows, ["student (ours)", "linear, paper", "linear"]]
+    )
+
+
+def group_table(done: dict[Run, Row], cell: Cell) -> str:
+    """NDCG@20 by groups of users and items, means over seeds. Of the test part."""
+    rows = []
+    names = list(next(row["groups"] for run, row in done.items() if run[:2] == cell))
+    for arm in dict.fromkeys(run.arm for run in done if run[:2] == cell):
+        mine = [row["groups"] for run, row in done.items() if run[:3] == (*cell, arm)]
+        values = [np.mean([g[n][PRIMARY] for g in mine if n in g] or [np.nan]) for n in names]
+        rows.append([arm, *(f"{value:.4f}" for value in values)])
+    return table(["arm", *names], rows)
+
+
+def published_table(done: dict[Run, Row], cell: Cell) -> str:
+    """Recall@20 and NDCG@20 in the release's own metrics, in %. Of the test part."""
+    rows = []
+    for arm in dict.fromkeys(run.arm for run in done if run[:2] == cell):
+        mine = [row["published"] for run, row in done.items() if run[:3] == (*cell, arm)]
+        recall, ndcg = (np.mean([p[name] for p in mine]) for name in ("recall", "ndcg"))
+        rows.append([arm, mine[0]["metrics"], f"{recall:.2f}", f"{ndcg:.2f}"])
+    return table(["arm", "metrics of", "Recall@20", "NDCG@20"], rows)
+
+
+def report(runs: Sequence[Run], places: Places, part: str) -> str:
+    """Everything, of the runs that are done."""
+    done = finished(runs, places, part)
+    cells = list(dict.fromkeys(r[:2] for r in done if r.backbone != "none"))
+    lines = [f"# The {part} part", ""]
+    if part == "test":
+        kinds = sorted({row["reading"] for row in done.values()})
+        lines += [f"Readings: {', '.join(kinds) or 'none'}.", ""]
+    for cell in cells:
+        lines += [f"## {cell[0]}, {cell[1]}", "", means_table(done, part, cell), ""]
+        if part == "test":
+            lines += [group_table(done, cell), "", published_table(done, cell), ""]
+    for second, first in FAMILIES:
+        if found := effects(done, places, part, (second, first)):
+            lines += [f"## {second} (second) against {first} (first)", "", family_table(found), ""]
+    lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    deviation = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{deviation}"

@@ -1,0 +1,178 @@
+"""One training, its row and its files. A killed one goes on where it was."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.memory import peak_mb
+from lightning import Callback
+from torch import nn
+
+from sgfd import Distilled
+from sgfd.data import Dataset
+from sgfd.evaluation import evaluate
+from sgfd.training import fit
+
+from .arms import arms_of
+from .grid import DATA, Params, Places, Run, digest
+from .store import Row, add_row, lock_of, locked, read_rows, row_of, save_users
+
+NEGATIVES = {"bm3": 0, "maml": 4}
+PACKAGES = ("sgfd", "torch", "torch-geometric", "numpy", "scipy", "lightning", "optuna")
+
+
+class Clock(Callback):
+    """Seconds of training; in the checkpoint, so that those before a kill count."""
+
+    def __init__(self) -> None:
+        self.before = {"seconds": 0.0, "cpu_seconds": 0.0}
+        self.start = self._now()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.spent()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before = dict(state_dict)
+
+    def spent(self) -> dict[str, float]:
+        now = self._now()
+        return {name: self.before[name] + now[name] - self.start[name] for name in now}
+
+    def _now(self) -> dict[str, float]:
+        return {"seconds": time.perf_counter(), "cpu_seconds": time.process_time()}
+
+
+def catalog(run: Run, root: Path) -> Dataset:
+    """The split of the seed, changed as the arm has it."""
+    arm = arms_of(run.backbone)[run.arm]
+    return arm.change(DATA[run.data].load(root, run.seed), run.seed)
+
+
+def scorer(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    own = model.backbone if isinstance(model, Distilled) else model
+    made: Callable[[torch.Tensor], torch.Tensor] = getattr(own, "scorer", lambda: own)()
+    return made
+
+
+def folder_of(run: Run, params: Params, places: Places) -> Path:
+    """Of a run's checkpoints: another configuration has another."""
+    return places.scratch / "runs" / run.name / digest(params)
+
+
+def users_of(run: Run, part: str, places: Places) -> Path:
+    """The file of a run's per-user metrics."""
+    return places.results / "users" / part / f"{run.name}.npz"
+
+
+def run_once(run: Run, params: Params, places: Places) -> Row | None:
+    """Trains a run; None if it is done already, or another process is at it."""
+    with locked(lock_of(run, places)) as mine:
+        if not mine or row_of(run, params, read_rows(places.results / "runs.jsonl")):
+            return None
+        return train(run, params, places)
+
+
+def train(run: Run, params: Params, places: Places, *, trial: int | None = None) -> Row:
+    """Trains to the best validation epoch and adds a row; never reads the test part.
+
+    With a trial's number it is a row of trials.jsonl, and leaves nothing else.
+    """
+    _forget_peak()
+    clock, source = Clock(), DATA[run.data]
+    data = catalog(run, places.root)
+    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
+    folder = folder_of(run, params, places)
+    row = run._asdict() | {"params": params} | ({} if trial is None else {"trial": trial})
+    result = None
+    if isinstance(model, nn.Module):
+        try:
+            result = fit(
+                model,
+                data,
+                max_epochs=source.max_epochs,
+                patience=source.patience,
+                batch_size=source.batch_size,
+                learning_rate=params["learning_rate"],
+                num_negatives=NEGATIVES.get(run.backbone, 1),
+                seed=run.seed,
+                directory=folder,
+                resume=(folder / "last.ckpt").exists(),
+                tensorboard=False,
+                progress=False,
+                callbacks=[clock],
+            )
+        except FloatingPointError as error:
+            if trial is None:
+                raise
+            row |= {"validation": {"ndcg@20": 0.0}, "diverged": str(error)}
+    if "diverged" not in row:
+        ranked = evaluate(scorer(model), data.valid, seen=data.train, device=_device(model))
+        row["validation"] = ranked.means()
+        if trial is None:
+            save_users(users_of(run, "validation", places), ranked)
+    if result is not None:
+        row |= {
+            "best_epoch": result.best_epoch,
+            "stopped_early": result.stopped_early,
+            "curve": [round(epoch.metrics["ndcg@20"], 6) for epoch in result.history],
+            "terms": result.history[result.best_epoch].terms,
+        }
+    row |= clock.spent() | {"peak_mb": round(peak_mb())} | surroundings(model)
+    name = "runs.jsonl" if trial is None else "trials.jsonl"
+    add_row(places.results / name, row, locks=places.scratch / "locks")
+    if trial is None:
+        (folder / "last.ckpt").unlink(missing_ok=True)  # best.pt is what the test reads
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return row
+
+
+def surroundings(model: Any) -> Row:
+    """Versions, commit and machine."""
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "commit": git("rev-parse", "HEAD"),
+        "changed": bool(git("status", "--porcelain", "--", "src")),
+        "program": program(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used",
+        "device": str(_device(model)),
+    }
+
+
+@cache
+def program() -> str:
+    """A digest of the study's files that numbers depend on."""
+    names = ("arms", "baselines", "grid", "inputs", "models", "space", "train", "tune")
+    files = [Path(__file__).with_name(f"{name}.py") for name in names]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def git(*arguments: str, at: Path = Path(__file__).parent) -> str:
+    """What git says about this checkout, or nothing outside of one."""
+    top = ["git", "-C", str(at)]
+    found = subprocess.run([*top, "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+    if found.returncode:
+        return ""
+    command = ["git", "-C", found.stdout.strip(), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _device(model: Any) -> torch.device:
+    return next(model.parameters()).device if isinstance(model, nn.Module) else torch.device("cpu")
+
+
+def _forget_peak() -> None:
+    """Starts the peak anew, where the system lets a process do so (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

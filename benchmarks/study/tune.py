@@ -1,0 +1,88 @@
+"""Equal numbers of trials per arm, chosen by validation NDCG@20, on the first seed."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+
+from sgfd._files import replace_file
+
+from .arms import arms_of
+from .grid import DATA, PRIMARY, TRIALS, Params, Places, Run
+from .space import STARTS, start
+from .store import Row, locked, read_rows
+from .train import train
+
+
+def trials_of(run: Run, places: Places) -> list[Row]:
+    """The finished trials of an arm, in order."""
+    rows = read_rows(places.results / "trials.jsonl")
+    mine = [row for row in rows if (row["data"], row["backbone"], row["arm"]) == run[:3]]
+    return sorted(mine, key=lambda row: row["trial"])
+
+
+def tuned_file(run: Run, places: Places) -> Path:
+    """Of the chosen configuration that a run takes."""
+    arm = arms_of(run.backbone)[run.arm].tuned_as or run.arm
+    return places.results / "tuned" / f"{run.data}_{run.backbone}_{arm}.json"
+
+
+def tuned(run: Run, places: Places) -> Params | None:
+    """The chosen configuration; None before it is chosen."""
+    path = tuned_file(run, places)
+    if not path.exists():
+        return None
+    params: Params = json.loads(path.read_text())["params"]
+    return params
+
+
+def next_params(run: Run, rows: list[Row]) -> Params:
+    """What the next trial tries: a function of the trials before it, so a kill changes nothing."""
+    arm, number = arms_of(run.backbone)[run.arm], len(rows)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(
+            seed=number, n_startup_trials=len(STARTS), multivariate=True
+        )
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for row in rows:
+        study.enqueue_trial(row["params"])
+        trial = study.ask()
+        assert arm.space(trial, run.backbone) == row["params"], "another search space than before"
+        study.tell(trial, row["validation"][PRIMARY])
+    study.enqueue_trial(start(number, run.backbone, arm.space))
+    return arm.space(study.ask(), run.backbone)
+
+
+def tune(run: Run, places: Places, *, trials: int = TRIALS) -> Iterator[Row]:
+    """Trains what is missing of an arm's trials, and then writes its choice.
+
+    Another process at the same arm makes this one pass it over.
+    """
+    arm = arms_of(run.backbone)[run.arm]
+    if arm.tuned_as is not None:
+        raise ValueError(f"{run.arm!r} takes the configuration of {arm.tuned_as!r}: tune that.")
+    run = run._replace(seed=DATA[run.data].seeds[0])
+    with locked(places.scratch / "locks" / f"tune_{run.name}.lock") as mine:
+        if not mine:
+            return
+        while len(rows := trials_of(run, places)) < trials:
+            params = next_params(run, rows)
+            if rows and not params:  # there is nothing to tune
+                break
+            yield train(run, params, places, trial=len(rows))
+        best = max(rows, key=lambda row: row["validation"][PRIMARY])
+        choice = {
+            "params": best["params"],
+            "validation": best["validation"][PRIMARY],
+            "trial": best["trial"],
+            "trials": len(rows),
+        }
+        path = tuned_file(run, places)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(choice, indent=2) + "\n"
+        if not path.exists() or path.read_text() != text:
+            replace_file(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,349 @@
+"""The study's program: what it promises of runs, tuning and reading the test part."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback
+
+pytest.importorskip("optuna")
+
+from benchmarks.study import confirm, inputs, progress, space, store, train, tune
+from benchmarks.study.arms import ARMS, YARDSTICKS
+from benchmarks.study.grid import DATA, TRIALS, Places, Run, with_labels
+
+from sgfd import SGFDLoss, distill, paper_student
+from sgfd.backbones import VBPR, Batch
+
+RUN = Run("made-up", "vbpr", "ours", 0)
+PARAMS = {"learning_rate": 0.02, "reg_weight": 0.03, "student": "linear"}
+PARAMS |= {"ce_weight": 0.2, "kd_weight": 0.05, "temperature": 7.0}
+
+
+@pytest.fixture
+def places(tmp_path):
+    return Places(tmp_path, tmp_path / "results", tmp_path / "scratch")
+
+
+def rows_of(places, name="runs"):
+    return store.read_rows(places.results / f"{name}.jsonl")
+
+
+def choose(places, *runs, params=PARAMS):
+    for run in runs:
+        path = tune.tuned_file(run, places)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"params": params, "validation": 0.1, "trial": 0, "trials": 1}))
+
+
+class Epochs(Callback):
+    """Which epochs are trained."""
+
+    def __init__(self):
+        self.begun = []
+
+    def on_train_epoch_start(self, trainer, _):
+        self.begun.append(trainer.current_epoch)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lightning import Callback
+from benchmarks.study import train
+from benchmarks.study.grid import Places, Run
+
+class Kill(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+fit = train.fit
+train.fit = lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, Kill()], **k)
+root = Path(sys.argv[1])
+train.run_once(Run(*{run}), {params}, Places(root, root / "results", root / "scratch"))
+"""
+
+
+def test_a_killed_run_loses_nothing_and_repeats_nothing(places, tmp_path, monkeypatch):
+    code = KILLED.format(run=tuple(RUN), params=PARAMS)
+    root = Path(__file__).parents[1]
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=root)
+    assert killed.returncode == -signal.SIGKILL
+    assert rows_of(places) == []
+
+    seen, fit = Epochs(), train.fit
+    monkeypatch.setattr(
+        train, "fit", lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, seen], **k)
+    )
+    resumed = train.run_once(RUN, PARAMS, places)
+    assert seen.begun == [1, 2]
+
+    elsewhere = Places(tmp_path, tmp_path / "other", tmp_path / "other_scratch")
+    whole = train.run_once(RUN, PARAMS, elsewhere)
+    for name in ("validation", "curve", "best_epoch", "terms"):
+        assert resumed[name] == whole[name]
+    assert resumed["seconds"] > 0
+    one, other = (
+        store.load_users(train.users_of(RUN, "validation", p), "ndcg@20")
+        for p in (places, elsewhere)
+    )
+    np.testing.assert_array_equal(one, other)
+
+    assert train.run_once(RUN, PARAMS, places) is None  # done
+    assert len(rows_of(places)) == 1
+
+
+def test_a_run_that_another_process_is_at_is_passed_over(places):
+    with store.locked(store.lock_of(RUN, places)) as mine:
+        assert mine
+        assert train.run_once(RUN, PARAMS, places) is None
+    assert rows_of(places) == []
+
+
+def test_a_row_says_what_was_run_where_and_at_what_cost(places):
+    row = train.run_once(RUN, PARAMS, places)
+    assert row == rows_of(places)[0]
+    assert Run(*(row[f] for f in Run._fields)) == RUN
+    assert row["params"] == PARAMS
+    assert row["versions"]["torch"] == torch.__version__
+    assert row["validation"]["ndcg@20"] == pytest.approx(max(row["curve"]), abs=1e-6)
+    assert row["peak_mb"] > 50
+    assert len(row["program"]) == 12
+    users, values = store.load_users(train.users_of(RUN, "validation", places), "ndcg@20")
+    assert len(users) == len(values)
+    assert values.mean() == pytest.approx(row["validation"]["ndcg@20"], abs=1e-4)
+
+
+def batches_of(arm, places, monkeypatch):
+    """The batches that an arm's first epochs train on."""
+    batches, forward = [], VBPR.forward
+
+    def recording(self, batch: Batch):
+        batches.append(batch)
+        return forward(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VBPR, "forward", recording)
+        train.train(RUN._replace(arm=arm), PARAMS, places, trial=0)
+    return batches
+
+
+def test_arms_of_a_seed_share_split_initial_parameters_and_batch_order(places, monkeypatch):
+    arms = ["plain", "alone", "release", "ours", "labels-shuffled", "kd-0", "plain-unit"]
+    data = {arm: train.catalog(RUN._replace(arm=arm), places.root) for arm in arms}
+    models = {a: ARMS[a].build(data[a], "vbpr", PARAMS, 0) for a in arms}
+    batches = {arm: batches_of(arm, places, monkeypatch) for arm in arms}
+    for arm in arms[1:]:
+        for part in ("train", "valid", "test"):
+            assert (getattr(data[arm], part) != getattr(data["plain"], part)).nnz == 0
+        own = getattr(models[arm], "backbone", models[arm]).state_dict()
+        for name, value in models["plain"].named_parameters():
+            assert torch.equal(own[name], value), (arm, name)
+        # As many epochs as both have: patience may end one before the other.
+        both = list(zip(batches["plain"], batches[arm], strict=False))
+        assert len(both) >= 3
+        for one, other in both:
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    other = train.catalog(RUN._replace(seed=1), places.root)
+    assert (other.train != data["plain"].train).nnz > 0
+    assert (other.test != data["plain"].test).nnz == 0
+
+
+def test_the_student_alone_is_distillation_without_weights(places):
+    data = train.catalog(RUN, places.root)
+    alone = ARMS["alone"].build(data, "vbpr", PARAMS, 0)
+    distilled = distill(
+        ARMS["plain"].build(data, "vbpr", PARAMS, 0),
+        data.features,
+        data.labels,
+        student=paper_student,
+        loss=SGFDLoss(ce_weight=0, kd_weight=0),
+    )
+    users = torch.arange(data.num_users)
+    assert torch.equal(alone.scores(users), distilled.scores(users))
+
+
+def test_every_ablation_switches_its_own_thing(places):
+    data = train.catalog(RUN, places.root)
+    built = {a: ARMS[a].build(data, "vbpr", PARAMS, 0) for a in ARMS if ARMS[a].space is space.ours}
+    weights = {a: (m.sgfd_loss.ce_weight, m.sgfd_loss.kd_weight) for a, m in built.items()}
+    odd = {"ce-0": (0, 0.05), "kd-0": (0.2, 0)}
+    assert weights == {arm: odd.get(arm, (0.2, 0.05)) for arm in built}
+    assert [a for a, m in built.items() if m.teacher.inner_activation is None] == ["inner-off"]
+    assert [a for a, m in built.items() if m.teacher.fusion_transfer is None] == ["fusion-off"]
+    assert [a for a, m in built.items() if not m.sgfd_loss.detach_teacher] == ["teacher-gradient"]
+    kl = built["ours"].sgfd_loss.response
+    assert [a for a, m in built.items() if m.sgfd_loss.response is not kl] == ["l1"]
+
+
+def test_shuffled_labels_are_a_permutation_of_the_known_ones(places):
+    data = train.catalog(RUN, places.root)
+    labels = data.labels.copy()
+    labels[::5] = -1
+    shuffled = inputs.labels_shuffled(with_labels(data, labels), 0).labels
+    assert (shuffled != labels).any()
+    np.testing.assert_array_equal(shuffled == -1, labels == -1)
+    np.testing.assert_array_equal(np.sort(shuffled), np.sort(labels))
+    again = inputs.labels_shuffled(with_labels(data, labels), 0).labels
+    np.testing.assert_array_equal(shuffled, again)
+
+
+def test_shuffled_features_keep_the_modalities_of_a_row_together(places):
+    data = train.catalog(RUN, places.root)
+    shuffled = inputs.features_shuffled(data, 0).features
+    joined = [np.concatenate(list(f.values()), axis=1) for f in (data.features, shuffled)]
+    assert (joined[0] != joined[1]).any()
+    np.testing.assert_array_equal(*(np.unique(x, axis=0) for x in joined))
+
+
+def test_the_label_as_a_modality_is_one_hot_and_missing_where_unknown(places):
+    data = train.catalog(RUN, places.root)
+    labels = data.labels.copy()
+    labels[3] = -1
+    added = inputs.label_as_modality(with_labels(data, labels), 0)
+    assert list(added.features) == [*data.features, "label"]
+    assert np.isnan(added.features["label"][3]).all()
+    known = labels >= 0
+    np.testing.assert_array_equal(added.features["label"][known].argmax(axis=1), labels[known])
+    assert (added.features["label"][known].sum(axis=1) == 1).all()
+
+
+def test_labels_from_behavior_come_from_the_training_part_alone(places):
+    data = train.catalog(RUN, places.root)
+    made = inputs.behavior_labels(data, 0)
+    blind = type(data)(
+        data.train, 0 * data.valid, 0 * data.test, {"x": np.ones((data.num_items, 1), "f4")}
+    )
+    np.testing.assert_array_equal(made.labels, inputs.behavior_labels(blind, 0).labels)
+    assert made.num_classes == made.labels.max() + 1 > 2
+
+
+def test_standardized_and_unit_rows(places):
+    data = train.catalog(RUN, places.root)
+    for x in inputs.standardized(data, 0).features.values():
+        np.testing.assert_allclose([x.mean(axis=0), x.std(axis=0) - 1], 0, atol=1e-5)
+    for x in inputs.unit_rows(data, 0).features.values():
+        np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, rtol=1e-5)
+
+
+def test_tuning_that_is_interrupted_chooses_what_it_would_have_chosen(places, tmp_path):
+    elsewhere = Places(tmp_path, tmp_path / "other", tmp_path / "other_scratch")
+    whole = list(tune.tune(RUN, elsewhere, trials=6))
+    first = tune.tune(RUN, places, trials=6)
+    next(first), next(first)
+    first.close()  # and its lock is free
+    assert tune.tuned(RUN, places) is None
+    rest = list(tune.tune(RUN, places, trials=6))
+    assert [row["trial"] for row in rest] == [2, 3, 4, 5]
+    assert [r["params"] for r in rows_of(places, "trials")] == [r["params"] for r in whole]
+    best = max(whole, key=lambda row: row["validation"]["ndcg@20"])
+    assert tune.tuned(RUN, places) == tune.tuned(RUN, elsewhere) == best["params"]
+    assert list(tune.tune(RUN, places, trials=6)) == []
+    assert not list((places.scratch / "runs").glob("*/*"))  # trials leave no checkpoints
+
+
+def test_every_arm_tries_the_same_first_points():
+    names = ("learning_rate", "reg_weight")
+    for backbone in ("vbpr", "bm3", "grcn", "maml"):
+        points = {
+            arm: [tune.next_params(Run("made-up", backbone, arm, 0), [])[n] for n in names]
+            for arm in ("plain", "release", "ours", "alone", "labels-shuffled")
+        }
+        starts = [space.RATE.start, space.REGULARIZATION[backbone].start]
+        assert all(point == pytest.approx(starts) for point in points.values())
+    first = tune.next_params(RUN, [])
+    assert first["student"] == "linear"
+    assert first["kd_weight"] == pytest.approx(0.01)
+
+
+def test_an_ablation_takes_the_configuration_of_what_it_ablates(places):
+    choose(places, RUN)
+    assert tune.tuned(RUN._replace(arm="kd-0"), places) == PARAMS
+    assert tune.tuned(RUN._replace(arm="labels-shuffled"), places) is None
+    with pytest.raises(ValueError, match="'kd-0' takes the configuration of 'ours': tune that"):
+        next(tune.tune(RUN._replace(arm="kd-0"), places))
+
+
+def test_status_counts_what_is_done_running_and_left(places):
+    runs = list(progress.grid(["made-up"], ["vbpr"], ["plain", "ours"]))
+    assert [(r.seed, r.arm) for r in runs] == [(s, a) for s in (0, 1) for a in ("plain", "ours")]
+    plain, ours = progress.count(runs, places)
+    assert (ours.trials_left, ours.left, ours.hours_left) == (TRIALS, 2, None)
+    assert not ours.tuning
+    trials = tune.tune(RUN, places, trials=2)
+    next(trials)  # another process would be at it now
+    assert [c.tuning for c in progress.count(runs, places)] == [False, True]
+    trials.close()
+    (places.results / "trials.jsonl").unlink()
+
+    choose(places, RUN)
+    row = train.run_once(RUN, PARAMS, places)
+    with store.locked(store.lock_of(RUN._replace(seed=1), places)):
+        plain, ours = progress.count(runs, places, trials=1)
+    assert (plain.done, plain.running, plain.left) == (0, 0, 2)
+    assert (ours.done, ours.running, ours.left, ours.trials, ours.trials_left) == (1, 1, 0, 0, 1)
+    # What is not measured of an arm is taken from the others of its backbone.
+    assert ours.hours_left == pytest.approx(2 * row["cpu_seconds"] / 3600)
+    assert plain.hours_left == pytest.approx(3 * row["cpu_seconds"] / 3600)
+    shown = progress.show([plain, ours]).splitlines()
+    assert "1 runs done, 1 running, 2 left; 2 trials left" in shown[-1]
+
+    choose(places, RUN, params=PARAMS | {"kd_weight": 0.06})  # another configuration: not done
+    assert progress.count(runs, places)[1].done == 0
+
+
+def git(folder, *arguments):
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_test_part_is_read_under_committed_configurations_only_and_logged(places, tmp_path):
+    runs = [RUN._replace(arm="plain"), RUN]
+    choose(places, *runs)
+    with pytest.raises(confirm.NotCommittedError, match="is not committed as it is now .no git"):
+        list(confirm.read_test(runs, places))
+    git(tmp_path, "init", "-q")
+    with pytest.raises(confirm.NotCommittedError, match="is not committed as it is now"):
+        list(confirm.read_test(runs, places))
+    git(tmp_path, "add", "results/tuned")
+    git(tmp_path, "commit", "-qm", "chosen")
+    with pytest.raises(RuntimeError, match="2 runs are not done, such as made-up_vbpr_plain_0"):
+        list(confirm.read_test(runs, places))
+    assert rows_of(places, "reads") == []
+    for run in runs:
+        train.run_once(run, PARAMS, places)
+
+    reading = confirm.read_test(runs, places)
+    first = next(reading)
+    reading.close()  # killed; going on is the same reading
+    second = list(confirm.read_test(runs, places))
+    assert [first["reading"], *(r["reading"] for r in second)] == ["confirmatory"] * 2
+    assert [r["arm"] for r in rows_of(places, "test")] == ["plain", "ours"]
+    assert set(first["groups"]) >= {"users with many", "head items", "tail items"}
+    _, values = store.load_users(train.users_of(runs[0], "test", places), "ndcg@20")
+    assert values.mean() == pytest.approx(first["test"]["ndcg@20"], abs=1e-4)
+
+    later = list(confirm.read_test(runs[:1], places))
+    assert [row["reading"] for row in later] == ["exploratory"]
+    assert [row["label"] for row in rows_of(places, "reads")] == [
+        "confirmatory",
+        "confirmatory",
+        "exploratory",
+    ]
+
+    choose(places, RUN, params=PARAMS | {"kd_weight": 0.06})
+    with pytest.raises(confirm.NotCommittedError, match="is not committed as it is now"):
+        list(confirm.read_test(runs, places))
+
+
+def test_the_grid_has_every_cell_and_enough_seeds():
+    runs = list(progress.grid(["office", "toys", "ml1m", "tiktok"], ["vbpr", "none"]))
+    assert {run.arm for run in runs} == set(ARMS) | set(YARDSTICKS)
+    seeds = {name: len(source.seeds) for name, source in DATA.items()}
+    assert seeds == {"office": 5, "toys": 5, "ml1m": 3, "tiktok": 5, "made-up": 2}
