@@ -4,10 +4,11 @@
 
 Takes a modality away from a third of the items: their rows become NaN. Such an item takes no part
 in that modality's distillation terms, and the recommender reads the mean of all rows in its place.
-That may cost these items: where the features have come to matter, the mean matters to nobody. The
-remedy tried here is to fill in the mean of the item's class, and to say by ``missing=`` what was
-filled. Look at the tables of both kinds of items. A fifth of the labels is kept from the teacher,
-to ask it about them afterwards. Without --data, on a made-up catalog.
+On the made-up catalog (what runs without --data) that costs these items dearly once they are
+distilled, presumably since the mean looks like no class. The remedy tried here fills in the mean
+of the item's own class, and says by ``missing=`` what was filled; it helps the items that lack the
+modality, and not the others. A fifth of the labels is kept from the teacher, to ask it about them
+afterwards.
 """
 
 import argparse

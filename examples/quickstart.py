@@ -4,8 +4,9 @@
 
 Trains both, prints their test metrics side by side with a paired test over users, and draws what
 distillation did to the features. No download, no GPU, under a minute. A gain on made-up data only
-shows that the code works, and with --label-signal 0 (random labels) it is gone: see
-docs/results.md for real data.
+shows that the code works: with --label-signal 0 (random labels) it is gone, and much of it is that
+the distilled recommender learns faster. Over four catalogs test NDCG@20 was .092 plain and .100
+distilled as here, .1005 and .1016 after up to 300 epochs. See docs/results.md for real data.
 """
 
 import argparse
