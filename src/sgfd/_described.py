@@ -1,5 +1,6 @@
 """A distilled model said in plain values, made again from them, and compared with another."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -166,7 +167,8 @@ def _same(a: Any, b: Any) -> bool:
     if _NOTHING in (a, b):
         return not any(isinstance(x, dict) and "shape" in x for x in (a, b))
     in_order = not isinstance(a, dict) or not isinstance(b, dict) or list(a) == list(b)
-    return bool(a == b) and in_order
+    # NaN is not equal to itself, but its text is.
+    return in_order and bool(a == b or json.dumps(a) == json.dumps(b))
 
 
 def _text(value: Any) -> str:

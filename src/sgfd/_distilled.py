@@ -60,12 +60,13 @@ class Distilled(Saving):
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
         self._watch = Watch(backbone, teacher, self.student_paths, len(labels))
-        self._products = {m: Product() for m in self.student_paths}
-        self._hooks: list[Any] = []
+        students = {m: student_at(backbone, path) for m, path in projections.items()}
+        # One for each student, and before the watches, which put a view in place of the output.
+        products = {student: Product() for student in students.values()}
+        self._products = {m: products[student] for m, student in students.items()}
+        self._hooks: list[Any] = [s.register_forward_hook(p.after) for s, p in products.items()]
         for m, watch in self._watch.students.items():
-            student = student_at(backbone, projections[m])
-            self._hooks += [student.register_forward_hook(self._products[m].after)]
-            self._hooks += watch.attach(student)
+            self._hooks += watch.attach(students[m])
         self.backbone = backbone
 
     def student(self, modality: str) -> FeatureStudent:

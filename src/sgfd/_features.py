@@ -2,37 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgfd._rows import KeptRows
+from sgfd._rows import Rows as Rows
 from sgfd._tensor_checks import check_held
 
 FeatureSource: TypeAlias = "Tensor | np.ndarray"
 
 # How many rows a mean is taken over: a memory map is not read through for it.
 _SAMPLED_ROWS = 1024
-
-
-class Rows(NamedTuple):
-    """Raw features of some items.
-
-    Attributes:
-        values: (n, F).
-        present: (n,) bool, False where an item lacks the modality; None where none does.
-    """
-
-    values: Tensor
-    present: Tensor | None
-
-    @property
-    def missing(self) -> Tensor:
-        """(n,) bool, True where an item lacks the modality."""
-        if self.present is None:
-            return torch.zeros(len(self.values), dtype=torch.bool, device=self.values.device)
-        return ~self.present
 
 
 class FeatureTable(nn.Module):
@@ -100,7 +83,7 @@ class FeatureTable(nn.Module):
             self.values: Tensor = nn.Parameter(values)
         else:
             self.register_buffer("values", values.detach(), persistent=False)
-        self._kept: list[tuple[Tensor | None, Rows]] | None = None
+        self._kept: KeptRows | None = None
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Features of some items, or of all, the missing ones filled.
@@ -119,18 +102,18 @@ class FeatureTable(nn.Module):
 
     def read(self, rows: Tensor | None = None) -> Rows:
         """The same, with which of them are there."""
-        for known, read in self._kept or []:
-            if known is rows or (known is not None and rows is not None and known.equal(rows)):
-                return read
-        read = self._read(rows)
-        if self._kept is not None:
-            self._kept.append((rows, read))
+        if self._kept is None or torch.compiler.is_compiling():
+            return self._read(rows)
+        read = self._kept.find(rows, self.values)
+        if read is None:
+            read = self._read(rows)
+            self._kept.add(rows, self.values, read)
         return read
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Within it, rows that were read are not gathered again."""
-        self._kept = []
+        self._kept = KeptRows()
         try:
             yield
         finally:
@@ -140,7 +123,8 @@ class FeatureTable(nn.Module):
         """(N, F) what ``forward()`` gives, if that is at hand without any work."""
         if self.mapped is None and self.present is None:
             return self.values
-        return next((read.values for rows, read in self._kept or [] if rows is None), None)
+        read = None if self._kept is None else self._kept.find(None, self.values)
+        return None if read is None else read.values
 
     def _read(self, rows: Tensor | None) -> Rows:
         if self.mapped is None:

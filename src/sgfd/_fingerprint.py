@@ -17,8 +17,8 @@ _LONGEST = 1000  # characters of a setting that are written out
 def backbone_settings(backbone: nn.Module, without: "Collection[nn.Module]") -> dict[str, Any]:
     """What a state dict leaves out, by dotted name: plain attributes, and hashes of tensors.
 
-    Public attributes only. ``training`` is a mode, and what neither JSON nor a hash can say (a
-    data loader, a SciPy matrix) is left out.
+    Buffers by any name, other attributes where the name is public. ``training`` is a mode, and
+    what neither JSON nor a hash can say (a data loader, a SciPy matrix) is left out.
 
     Args:
         backbone: the recommender.
@@ -33,8 +33,10 @@ def backbone_settings(backbone: nn.Module, without: "Collection[nn.Module]") -> 
             if id(module.values) not in stored:
                 found[path] = table_fingerprint(module)
             continue
-        for key, value in {**vars(module), **dict(module.named_buffers(recurse=False))}.items():
-            if key.startswith("_") or key == "training" or id(value) in stored:
+        buffers = dict(module.named_buffers(recurse=False))
+        for key, value in {**vars(module), **buffers}.items():
+            private = key.startswith("_") and key not in buffers
+            if private or key == "training" or id(value) in stored:
                 continue
             try:
                 said = fingerprint(value) if isinstance(value, Tensor) else _short(encode(value))

@@ -52,6 +52,13 @@ def take(table: Tensor, rows: Tensor) -> Tensor:
     return F.embedding(rows, table)
 
 
+def versions(*tensors: Tensor | None) -> tuple[int, ...] | None:
+    """How often each was changed in place; None where torch does not count (inference mode)."""
+    if any(x is not None and x.is_inference() for x in tensors):
+        return None
+    return tuple(0 if x is None else x._version for x in tensors)
+
+
 def copied_state(module: nn.Module) -> dict[str, Tensor]:
     """A state dict that further training does not change."""
     return {name: x.detach().clone() for name, x in module.state_dict().items()}

@@ -8,16 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._features import FeatureTable
+from sgfd._functional import versions
 from sgfd._student import FeatureStudent
 
 
 class _Made(NamedTuple):
-    """A student's last output, of which input, and in what state."""
+    """A student's last output, and all that it was made of, in the state in which it was."""
 
     given: Tensor
     output: Tensor
-    version: int
+    weight: Tensor
+    bias: Tensor | None
+    versions: tuple[int, ...]
     autocast: bool
+
+    def holds(self, student: FeatureStudent) -> bool:
+        """Whether the student would make the same again."""
+        # Not if one of them was changed in place, if the student was called with other
+        # parameters (functional_call), or in another precision.
+        return (
+            student.weight is self.weight
+            and student.bias is self.bias
+            and versions(self.given, self.output, self.weight, self.bias) == self.versions
+            and _autocast(self.output) == self.autocast
+        )
 
 
 class Product:
@@ -31,10 +45,22 @@ class Product:
         self.kept = False
         self._made: _Made | None = None
 
-    def after(self, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+    def after(self, student: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         """A forward hook of the student."""
-        if self.kept and args and args[0].layout == torch.strided:
-            self._made = _Made(args[0], output, output._version, _autocast(output))
+        if not self.kept or not args or torch.compiler.is_compiling():
+            return
+        assert isinstance(student, FeatureStudent)
+        given, weight, bias = args[0], student.weight, student.bias
+        now = versions(given, output, weight, bias)
+        if given.layout != torch.strided or now is None:
+            return
+        self._made = _Made(given, output, weight, bias, now, _autocast(output))
+        if output.requires_grad:
+            output.register_hook(self._spent)  # type: ignore[no-untyped-call]
+
+    def _spent(self, _: Tensor) -> None:
+        """A recommender that calls backward() within its loss frees the graph of the product."""
+        self._made = None
 
     def forget(self) -> None:
         """At the end of the loss."""
@@ -54,8 +80,7 @@ class Product:
         made, embedded = self._made, None
         if made is None or (torch.is_grad_enabled() and not made.output.requires_grad):
             return student.embed(x)
-        # Not if it was changed in place since, or had another precision.
-        if made.version == made.output._version and made.autocast == _autocast(x):
+        if made.holds(student):
             whole = source.whole() if isinstance(source, FeatureTable) else source
             if made.given is x:
                 embedded = student.embed_output(made.output)

@@ -3,15 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sgfd._files import replace_file
+from sgfd._extra import needed
+from sgfd._files import refuse_existing, write_bytes
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT, VERSION = "sgfd.Distilled", 1
@@ -47,18 +46,13 @@ def write_folder(
     Raises:
         ImportError: without safetensors.
         FileExistsError: if one is there and may not be replaced.
+        IsADirectoryError: for a folder where a file is to be.
         NotADirectoryError: if the folder is a file, or in one.
         TypeError: for a state that is not all tensors.
         ValueError: for tensors that safetensors cannot hold.
     """
-    safetensors = _safetensors("save_pretrained")
-    if file := next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), None):
-        raise NotADirectoryError(f"{file} is a file, and was to be a folder: name another.")
-    there = [str(folder / name) for name in (CONFIG, WEIGHTS) if (folder / name).exists()]
-    if there and not overwrite:
-        raise FileExistsError(
-            f"{' and '.join(there)} exist: save to another folder, or pass overwrite=True."
-        )
+    safetensors = needed("safetensors.torch", "save_pretrained")
+    refuse_existing([folder / CONFIG, folder / WEIGHTS], overwrite=overwrite)
     tensors, shared = _apart(state)
     try:
         written = safetensors.save(tensors, metadata={"format": "pt"})
@@ -70,8 +64,8 @@ def write_folder(
     weights = {"bytes": len(written), "sha256": sha256(written).hexdigest(), "shared": shared}
     whole = {"format": FORMAT, "version": VERSION, **content(), "weights": weights}
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / WEIGHTS, lambda file: file.write(written))
-    replace_file(folder / CONFIG, lambda file: file.write(_render(whole).encode()))
+    write_bytes(folder / WEIGHTS, written)
+    write_bytes(folder / CONFIG, _render(whole).encode())
 
 
 def read_folder(folder: Path) -> Saved:
@@ -82,7 +76,7 @@ def read_folder(folder: Path) -> Saved:
         FileNotFoundError: if one is not there.
         ValueError: if one is not what was written, or of a newer format.
     """
-    safetensors = _safetensors("from_pretrained")
+    safetensors = needed("safetensors.torch", "from_pretrained")
     content = _read_config(folder)
     path, expected = folder / WEIGHTS, content["weights"]
     written = _read(path)
@@ -167,13 +161,3 @@ def _apart(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, st
         else:
             tensors[name] = x.detach().to("cpu", copy=True).contiguous()
     return tensors, shared
-
-
-def _safetensors(by: str) -> ModuleType:
-    try:
-        return import_module("safetensors.torch")
-    except ImportError as error:
-        raise ImportError(
-            f"{by} needs safetensors, which cannot be imported ({error}): pip install "
-            '"sgfd[export]".'
-        ) from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from sgfd._checks import check_path
 from sgfd._described import describe
 from sgfd._features import FeatureSource, FeatureTable
 from sgfd._loss import SGFDLoss
@@ -55,8 +56,8 @@ class Saving(nn.Module):
         Raises:
             ImportError: without safetensors (extra ``export``).
             FileExistsError: if a model is there.
-            NotADirectoryError: for a file where a folder is to be.
-            TypeError: if the state dict holds anything but tensors.
+            OSError: for a file where a folder is to be, or a folder where a file is to be.
+            TypeError: if the folder is no path, or the state dict holds anything but tensors.
             ValueError: for tensors that are sparse, or on the meta device.
 
         Example:
@@ -78,8 +79,9 @@ class Saving(nn.Module):
         state = self.state_dict(keep_vars=True) | {"_labels": self._labels}
         if self._missing is not None:
             state["_missing"] = self._missing
-        write_folder(Path(folder), state, lambda: _config(self), overwrite=overwrite)
-        return Path(folder)
+        path = check_path("folder", folder)
+        write_folder(path, state, lambda: _config(self), overwrite=overwrite)
+        return path
 
     @classmethod
     def from_pretrained(
@@ -138,7 +140,7 @@ class Saving(nn.Module):
                 f"{type(backbone).__qualname__}."
             )
         parts, state = restore(
-            Path(folder),
+            check_path("folder", folder),
             backbone,
             features,
             items=items,

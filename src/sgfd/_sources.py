@@ -1,13 +1,13 @@
 """Where raw features come from: a table, or the recommender itself by a dotted path."""
 
 from collections.abc import Iterable, Mapping
-from numbers import Integral
 from operator import attrgetter
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgfd._checks import check_integer
 from sgfd._checks import check_mapping as check_mapping
 from sgfd._features import (
     FeatureSource,
@@ -124,9 +124,8 @@ def read_rows(source: "Tensor | FeatureTable", rows: Tensor) -> Rows:
 
 def in_chunks(num_items: int, size: int, device: torch.device) -> tuple[Tensor, ...]:
     """All items' indices, so many at a time."""
-    if not isinstance(size, Integral) or size < 1:
-        raise ValueError(f"chunk_size must be an integer of at least 1; got {size!r}.")
-    return torch.arange(num_items, device=device).split(int(size))
+    check_integer("chunk_size", size, at_least=1)
+    return torch.split(torch.arange(num_items, device=device), int(size))
 
 
 def new_rows(

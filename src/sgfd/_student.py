@@ -157,8 +157,10 @@ class FeatureStudent(nn.Linear):
         embed = (self.embed_activation, self.embed_normalize)
         if type(self) is not FeatureStudent or forward not in ((None, False), embed):
             return None
-        output = output if rows is None else take(output, rows)
-        return output if forward == embed else activate(output, *embed)
+        if forward == embed:
+            return output if rows is None else take(output, rows)
+        # A copy either way: the activation may be one that works in place.
+        return activate(output.clone() if rows is None else take(output, rows), *embed)
 
     def extra_repr(self) -> str:
         """The layer's sizes, and what follows it."""

@@ -1,6 +1,7 @@
 """What from_pretrained and save_pretrained refuse, each with the reason."""
 
 import json
+import math
 import sys
 from functools import partial
 from hashlib import sha256
@@ -359,6 +360,19 @@ def test_settings_and_buffers_that_no_state_dict_holds_are_compared(tmp_path):
     load(tmp_path, Halved(True), ignore=["backbone.half", "backbone.mask"])
 
 
+class Private(strangers.SeparateBuffers):
+    def __init__(self, edge=0.0):
+        super().__init__()
+        self.register_buffer("_edges", torch.tensor([1.0, edge]), persistent=False)
+        self.best, self.curve = math.nan, [0.5, math.nan]
+
+
+def test_a_buffer_counts_by_whatever_name_and_nan_is_nan(tmp_path):
+    stranger(model=Private()).save_pretrained(tmp_path)
+    load(tmp_path, Private())
+    refused(ValueError, "backbone._edges: [(2,) float32, SHA-256 ", tmp_path, Private(2.0))
+
+
 OTHERS = [
     (BM3, {"num_layers": 2}, "backbone.num_layers: 1 in the file, 2 here"),
     (GRCN, {"prune": False}, "backbone.prune: True in the file, False here"),
@@ -552,7 +566,7 @@ def test_a_model_that_is_there_is_kept_unless_told_otherwise(tmp_path):
     model = stranger()
     model.save_pretrained(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(FileExistsError, match=r"config\.json and .*exist: .*overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"config\.json, .*exist: .*overwrite=True"):
         model.save_pretrained(tmp_path)
     (tmp_path / CONFIG).unlink()
     with pytest.raises(FileExistsError, match=r"model\.safetensors exist"):

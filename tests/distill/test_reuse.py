@@ -151,6 +151,96 @@ def test_nor_one_of_other_rows_without_a_gradient_or_of_another_precision(monkey
     check(model, loss, monkeypatch, products=1, without=1, rtol=1e-3)
 
 
+def test_nor_one_by_other_parameters_or_of_a_weight_that_changed(monkeypatch):
+    class Perturbed(strangers.SeparateBuffers):
+        def item_features(self):
+            moved = {name: p + 0.1 for name, p in self.image_trs.named_parameters()}
+            read = torch.func.functional_call(self.image_trs, moved, (self.image_feat,))
+            return read + self.text_trs(self.text_feat)
+
+    class Changed(strangers.SeparateBuffers):
+        def item_features(self):
+            read = self.image_trs(self.image_feat) + self.text_trs(self.text_feat)
+            with torch.no_grad():
+                self.image_trs.weight.mul_(-1.0)
+            return read
+
+    check(*of_stranger(Perturbed), monkeypatch, products=1, without=1)
+    model, loss = of_stranger(Changed)
+    # Twice, so that the weight is what it was.
+    check(model, lambda: loss() + loss(), monkeypatch, products=4, without=4)
+
+
+def test_nor_one_whose_graph_the_recommender_has_freed(monkeypatch):
+    class Adversarial(strangers.SeparateBuffers):
+        def calculate_loss(self, interaction):
+            super().calculate_loss(interaction).backward()
+            return self.users.weight.square().sum()
+
+    check(*of_stranger(Adversarial), monkeypatch, products=2)
+
+
+def test_rows_that_the_recommender_changes_in_place_are_gathered_again(monkeypatch):
+    class Masking(VBPR):
+        def _joined(self, ids, bias, features):
+            for x in features.values():
+                x.mul_(0.0)
+            return super()._joined(ids, bias, features)
+
+    model, loss = of_ours(Masking)
+    model._watch.ended = True  # it would say that the recommender reads other rows, and rightly
+    check(model, loss, monkeypatch, products=2)
+    model, _ = of_ours(VBPR)
+    table, rows = model.backbone.features["image"], torch.tensor([3, 1])
+    with table.keeping():
+        assert table(rows) is table(rows.clone())
+        table(rows).zero_()
+        assert torch.equal(table(rows), table.values[[3, 1]])
+        rows.add_(1)
+        assert torch.equal(table(rows), table.values[[4, 2]])
+
+
+def test_an_activation_that_works_in_place_spares_what_the_recommender_reads(monkeypatch):
+    def student(layer):
+        return FeatureStudent.adopt(layer, embed_activation=torch.nn.LeakyReLU(inplace=True))
+
+    model, loss = of_ours(BM3, student=student)
+    model.backbone.dropout = 0.0
+    check(model, loss, monkeypatch, products=1)
+
+
+def test_in_inference_mode_the_loss_is_the_same():
+    for model, loss in (of_ours(VBPR), of_stranger(strangers.SeparateBuffers)):
+        model.eval()
+        expected = loss()
+        with torch.inference_mode():
+            assert torch.equal(loss(), expected)
+
+
+def test_a_student_of_two_modalities_is_kept_once():
+    """And the distillation loss does not count as the recommender's where it is watched."""
+
+    class One(strangers.SeparateBuffers):
+        def __init__(self):
+            super().__init__()
+            self.text_trs = self.image_trs
+
+        def item_features(self):
+            return 0.0 * self.image_trs(self.image_feat)
+
+    model, loss = of_stranger(
+        One,
+        {"image": "image_feat", "text": "image_feat"},
+        projections={"image": "image_trs", "text": "image_trs"},
+    )
+    assert model._products["image"] is model._products["text"]
+    with Products(model) as products:
+        value = loss()
+    assert products.count == 1
+    value.backward()
+    assert not any(watch.reached for watch in model._watch.students.values())
+
+
 def test_nothing_is_kept_of_a_loss_that_failed():
     class Fails(strangers.SeparateBuffers):
         def calculate_loss(self, interaction):

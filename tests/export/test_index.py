@@ -188,3 +188,8 @@ def test_without_faiss_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r'build_index needs faiss.*pip install "sgfd\[export\]"'):
         build_index(vectors())
+
+
+def test_what_float32_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="vectors in float32, which faiss compares, must be fin"):
+        build_index(torch.tensor([[1e39, 1.0]], dtype=torch.float64))

@@ -109,7 +109,7 @@ def test_features_and_vectors_may_each_be_alone(tmp_path):
 def test_what_is_there_is_kept_unless_told_otherwise(tmp_path):
     save(tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(FileExistsError, match=r"card\.json exists.*overwrite=True"):
+    with pytest.raises(FileExistsError, match=r"card\.json exist.*overwrite=True"):
         save_vectors(tmp_path, features={"audio": torch.ones(2, 2)})
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
     (tmp_path / "file").touch()

@@ -30,7 +30,7 @@ REFUSED = [
     (
         {"vectors": (X, X), "features": {"image": X[:2]}},
         ValueError,
-        "one row per item; got rows {'items': 3, 'image': 2}",
+        "per item; got rows {'items.safetensors': 3, 'image_feat.safetensors': 2}",
     ),
     ({"features": {"a/b": X}}, ValueError, "becomes part of a file name; 'a/b'"),
     ({"features": {"image": X}, "user_ids": [1, 2, 3]}, ValueError, "user_ids name the rows of"),
@@ -168,3 +168,10 @@ def test_a_flipped_byte_anywhere_in_a_safetensors_file_is_found(at, tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match="must have the checksum"):
         load_vectors(tmp_path)
+
+
+def test_a_modality_called_items_must_have_the_items_rows_too(tmp_path):
+    vectors, others = (torch.ones(3, 2), torch.ones(4, 2)), {"items": torch.ones(9, 5)}
+    with pytest.raises(ValueError, match="one row per item; got rows .*4.*9"):
+        save_vectors(tmp_path, vectors, features=others)
+    assert not list(tmp_path.iterdir())

@@ -9,8 +9,8 @@ import numpy as np
 
 from sgfd._checks import check_path
 from sgfd._features import FeatureSource
-from sgfd._files import replace_file
-from sgfd.export._checks import checked_features, refuse_existing
+from sgfd._files import refuse_existing, replace_file
+from sgfd.export._checks import checked_features
 
 MMREC = "{modality}_feat.npy"
 """What the MMRec toolbox calls a feature file: ``image_feat.npy``, ``text_feat.npy``."""

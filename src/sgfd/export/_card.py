@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sgfd.export._checks import write_bytes
+from sgfd._files import write_bytes
 
 _VERSION = 1
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sgfd._extra import needed
 from sgfd._features import FeatureSource
 from sgfd.export._checks import checked_rows
-from sgfd.export._extra import needed
 
 
 class Neighbors(NamedTuple):
@@ -105,7 +105,7 @@ def nearest(index: Any, queries: "FeatureSource", k: int = 20) -> Neighbors:
     rows = _rows("queries", queries)
     if rows.shape[1] != index.d:
         raise ValueError(f"queries must be (n, {index.d}), as the index is; got {rows.shape}.")
-    if not isinstance(k, Integral) or not 1 <= k <= index.ntotal:
+    if isinstance(k, bool) or not isinstance(k, Integral) or not 1 <= k <= index.ntotal:
         raise ValueError(f"k must be in 1..{index.ntotal} (the rows of the index); got {k!r}.")
     scores, items = map(torch.from_numpy, index.search(rows, int(k)))
     return Neighbors(items, scores.masked_fill(items < 0, -torch.inf))
@@ -121,4 +121,5 @@ def check_index(index: object, by: str) -> None:
 
 
 def _rows(name: str, vectors: "FeatureSource") -> Any:
-    return checked_rows(name, vectors).float().numpy()
+    single = checked_rows(name, vectors).float()
+    return checked_rows(f"{name} in float32, which faiss compares,", single).numpy()

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from sgfd._checks import check_path
+from sgfd._extra import needed
+from sgfd._files import refuse_existing, write_bytes
 from sgfd.export._card import checked_bytes, read_card, write_card
-from sgfd.export._checks import refuse_existing, write_bytes
-from sgfd.export._extra import needed
 from sgfd.export._index import check_index
 
 
@@ -47,7 +48,7 @@ def save_index(
     """
     faiss = needed("faiss", "save_index")
     check_index(index, "save_index")
-    path = Path(path)
+    path = check_path("path", path)
     refuse_existing([path, _card_of(path)], overwrite=overwrite)
     data = faiss.serialize_index(index)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def load_index(path: "str | PathLike[str]") -> Any:
         ValueError: for a card or an index that does not fit, with the reason.
     """
     faiss = needed("faiss", "load_index")
-    path = Path(path)
+    path = check_path("path", path)
     card = read_card(_card_of(path), "index")
     try:
         data = checked_bytes(path.parent, path.name, card["files"][path.name])

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgfd._checks import check_path
+from sgfd._extra import needed
 from sgfd.export._card import checked_bytes, read_card
-from sgfd.export._extra import needed
 from sgfd.export._vectors import CARD
 
 
@@ -61,7 +62,7 @@ def load_vectors(folder: "str | PathLike[str]") -> SavedVectors:
         >>> torch.equal(found.users @ found.items.T, users @ items.T), found.item_ids[1]
         (True, 'b')
     """
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     card = read_card(folder / CARD, "vectors")
     try:
         return _load(folder, card)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgfd._checks import check_path
 from sgfd._distilled import Distilled
+from sgfd._extra import needed
+from sgfd._files import refuse_existing, write_bytes
 from sgfd._sources import read_rows
 from sgfd.export._arrays import file_name
-from sgfd.export._checks import refuse_existing, write_bytes
-from sgfd.export._extra import needed
 from sgfd.export._onnx_graph import graph_of
 
 
@@ -76,7 +77,7 @@ def save_onnx(
         )
     if wrong := {m: d for m in model.student_paths if (d := _dtype(model, m)) != torch.float32}:
         raise TypeError(f"save_onnx writes float32; got students of {wrong}: model.float() first.")
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     paths = {m: folder / file_name("{modality}.onnx", m) for m in model.student_paths}
     refuse_existing(list(paths.values()), overwrite=overwrite)
     graphs = {m: graph_of(model, m) for m in paths}

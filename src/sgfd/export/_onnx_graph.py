@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgfd._distilled import Distilled
+from sgfd._extra import needed
 from sgfd._functional import activate, describe
 from sgfd._sources import new_rows
 from sgfd._student import FeatureStudent
-from sgfd.export._extra import needed
 
 # Of ONNX; all torch from 2.4 on and onnxruntime from 1.14 on know it.
 _OPSET = 18

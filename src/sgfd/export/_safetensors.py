@@ -7,9 +7,10 @@ from pathlib import Path
 from torch import Tensor
 
 from sgfd._checks import check_path
+from sgfd._extra import needed
 from sgfd._features import FeatureSource
-from sgfd.export._checks import checked_features, refuse_existing, write_bytes
-from sgfd.export._extra import needed
+from sgfd._files import refuse_existing, write_bytes
+from sgfd.export._checks import checked_features
 
 
 def save_safetensors(

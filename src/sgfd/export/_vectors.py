@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from sgfd._checks import check_path
+from sgfd._extra import needed
 from sgfd._features import FeatureSource
+from sgfd._files import refuse_existing, write_bytes
 from sgfd.export._arrays import file_name, save_features
 from sgfd.export._card import write_card
-from sgfd.export._checks import checked_features, checked_rows, refuse_existing, write_bytes
-from sgfd.export._extra import needed
+from sgfd.export._checks import checked_features, checked_rows
 from sgfd.export._safetensors import write_safetensors
 
 CARD = "card.json"
@@ -97,7 +99,7 @@ def save_vectors(
         for rows, given in (("user", user_ids), ("item", item_ids))
         if given is not None
     }
-    folder = Path(folder)
+    folder = check_path("folder", folder)
     refuse_existing([folder / name for name in (*tables, *ids, CARD)], overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -147,7 +149,8 @@ def _tables(
         tables[file_name("{modality}_feat" + suffix, m)] = _Table("features", "items", str(m), x)
     if not tables:
         raise ValueError("save_vectors needs vectors, features or both; got neither.")
-    rows = {t.name: len(t.values) for t in tables.values() if t.rows == "items"}
+    # By file: a modality may be called "items".
+    rows = {file: len(t.values) for file, t in tables.items() if t.rows == "items"}
     if len(set(rows.values())) > 1:
         raise ValueError(f"Items and features must have one row per item; got rows {rows}.")
     if npy:
