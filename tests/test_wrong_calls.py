@@ -337,7 +337,7 @@ CASES = {
         ("a dict for a frame", TypeError, lambda: frame(frame={"userID": ["a"]}),
          "frame must be a pandas data frame; got dict."),
         ("no such column", ValueError, lambda: frame(user="who"),
-         "frame must have a column 'who', one; it has userID, itemID."),
+         "frame must have one column 'who'; it has userID, itemID. Name it by user=, item= or"),
         ("a number for a path", TypeError, lambda: Dataset.load(3),
          "path must be a path; got 3."),
         ("no folder", FileNotFoundError, lambda folder: Dataset.load(folder / "none"),

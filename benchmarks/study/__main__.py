@@ -13,6 +13,7 @@ Every command may be killed and given again, and several processes may share the
 """
 
 import argparse
+import gc
 import os
 import time
 from collections.abc import Sequence
@@ -88,6 +89,7 @@ def tune_all(runs: Sequence[Run], places: Places, trials: int, end: float) -> No
         if arms_of(cell[1])[cell[2]].tuned_as is None:
             for row in tune(Run(*cell, 0), places, trials=trials):
                 say(row, "validation")
+                gc.collect()  # trainers are cycles that hold a run's tensors
                 if time.monotonic() > end:
                     return
 
@@ -101,6 +103,7 @@ def run_all(runs: Sequence[Run], places: Places, end: float) -> None:
             print(f"{run.name}: not tuned yet, passed over", flush=True)
         elif row := run_once(run, params, places):
             say(row, "validation")
+            gc.collect()
 
 
 def write_report(runs: Sequence[Run], places: Places, part: str) -> None:

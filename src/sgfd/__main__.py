@@ -13,6 +13,7 @@ from sgfd.graph._backend import COMPILE, kernels_line
 EXTRAS = {
     "train": ("lightning", "tensorboard"),
     "export": ("safetensors", "faiss-cpu", "onnx", "onnxscript", "onnxruntime"),
+    "data": ("pandas",),
     "viz": ("matplotlib", "scikit-learn"),
     "labels": ("scikit-learn",),
 }

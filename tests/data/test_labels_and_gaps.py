@@ -39,6 +39,8 @@ def test_multi_hot_labels_are_summed_up() -> None:
         "  - test: 1 of 2 users have no test item and are left out of its evaluation",
         "  - train: 0 users and 1 items occur in no training pair",
         "  - labels: 1 of 4 items have none",
+        "  - labels: 1 of 4 items have a row of 0, which teaches that they are of no class; "
+        "unknown is a row of -1 (or none, in a data frame)",
         "  - labels: 1 of 3 classes have no item",
     ]
     assert repr(data).endswith("image 3, text 2, 3 classes)")
@@ -99,3 +101,12 @@ def test_a_gap_is_a_whole_row_and_not_all_rows() -> None:
         ValueError, match="must be there for some item; all its rows are NaN. Leave"
     ):
         _make(features={"image": np.full((4, 3), np.nan)})
+
+
+def test_multi_hot_rows_of_0_are_counted_as_they_are_taught():
+    pairs = [(0, 0), (0, 1), (1, 2)]
+    several = Dataset.from_arrays(
+        pairs, [], features={"a": np.eye(3)}, labels=np.array([[1, 1], [0, 0], [-1, -1]])
+    )
+    assert "labels: 1 of 3 items have none" in several.notes
+    assert any("1 of 3 items have a row of 0, which teaches" in note for note in several.notes)

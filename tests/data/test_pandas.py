@@ -154,7 +154,7 @@ def test_parts_may_be_numbers_and_columns_categories() -> None:
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [
-        (_FRAME, {"user": "userID"}, "must have a column 'userID', one; it has who, what, when"),
+        (_FRAME, {"user": "userID"}, "must have one column 'userID'; it has who, what, when"),
         (
             _FRAME.assign(who=["cy", None, None, "bob", "ann", "cy"]),
             {},

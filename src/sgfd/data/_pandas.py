@@ -46,8 +46,8 @@ def index_frame(
     for column in (user, item) if part is None else (user, item, part):
         if list(frame.columns).count(column) != 1:
             raise ValueError(
-                f"frame must have a column {column!r}, one; it has "
-                f"{', '.join(map(str, frame.columns))}."
+                f"frame must have one column {column!r}; it has "
+                f"{', '.join(map(str, frame.columns))}. Name it by user=, item= or part=."
             )
         if frame[column].isna().any():
             count = int(frame[column].isna().sum())
@@ -59,7 +59,8 @@ def index_frame(
         raise ValueError(
             f"every item of frame[{item!r}] must have features; {strange.nunique():,} have none, "
             f"such as {_first(strange)}, where features know items such as {_first(catalog)}. Drop "
-            "their rows, or add their features."
+            "their rows, add their features, or name all items by items= (or by the first frame): "
+            "one without a row in a frame lacks that modality."
         )
     user_codes, users = pd.factorize(frame[user])
     pairs = np.stack([user_codes, item_codes], axis=1).astype(np.int64)

@@ -46,6 +46,11 @@ def label_notes(labels: npt.NDArray[np.int64] | None, num_classes: int) -> list[
     known = _known(labels)
     if unknown := known.size - int(known.sum()):
         notes.append(f"labels: {unknown:,} of {known.size:,} items have none")
+    if labels.ndim == 2 and (none := int((labels == 0).all(axis=1).sum())):
+        notes.append(
+            f"labels: {none:,} of {known.size:,} items have a row of 0, which teaches that they "
+            "are of no class; unknown is a row of -1 (or none, in a data frame)"
+        )
     if empty := num_classes - np.count_nonzero(_class_counts(labels, num_classes)):
         notes.append(f"labels: {empty:,} of {num_classes:,} classes have no item")
     return notes
