@@ -34,7 +34,7 @@ LAYERS = {
     "_said": set(),
     "_loss": {"_said", "_terms"},
     "_lessons": {"_features", "_loss", "_teacher", "_terms"},
-    "_sources": {"_features"},
+    "_sources": {"_features", "_rows"},
     "_reuse": {"_features", "_functional", "_student"},
     "_targets": {"_hierarchy", "_labels", "_loss", "_multilabel", "_terms"},
     "_problems": set(),

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from sgfd._functional import Distinct, distinct
+from sgfd._tensor_checks import INDICES
 
 
 def item_indices(items: Any) -> Tensor:
     """Checks the item indices of a batch, and takes them off any graph."""
     if (
         not isinstance(items, Tensor)
-        or items.dtype not in (torch.int64, torch.int32)
+        or items.dtype not in INDICES
         or items.numel() == 0
         or items.is_meta
     ):

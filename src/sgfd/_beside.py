@@ -5,9 +5,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
+from sgfd._checks import to_numpy
 from sgfd._features import FeatureSource
 from sgfd._tensor_checks import check_held
 
@@ -119,9 +119,7 @@ def _values(source: FeatureSource, name: str) -> npt.NDArray[np.floating]:
     check_held(name, source)
     got = f"got shape {tuple(source.shape)} of {source.dtype}."
     if isinstance(source, Tensor):
-        source = source.detach().cpu()
-        # NumPy knows no bfloat16.
-        source = (source.float() if source.dtype == torch.bfloat16 else source).numpy()
+        source = to_numpy(source)
     if source.ndim != 2 or 0 in source.shape or source.dtype.kind != "f":
         raise ValueError(f"{name} must be (N, F) of a floating dtype, neither of them 0; {got}")
     return np.array(source, dtype=np.promote_types(source.dtype, np.float32))

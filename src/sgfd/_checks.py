@@ -60,13 +60,17 @@ def check_path(name: str, given: object) -> Path:
     return Path(given)
 
 
+def to_numpy(given: Tensor) -> npt.NDArray[Any]:
+    """A tensor's values as an array; NumPy knows no bfloat16, which comes as float32."""
+    given = given.detach().cpu()
+    return (given.float() if given.dtype == torch.bfloat16 else given).numpy()
+
+
 def as_array(name: str, given: object) -> npt.NDArray[Any]:
     """An array of what may be one, a tensor too, or ValueError."""
     try:
         if isinstance(given, Tensor):
-            given = given.detach().cpu()
-            # NumPy knows no bfloat16.
-            given = given.float() if given.dtype == torch.bfloat16 else given
+            given = to_numpy(given)
         return np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(

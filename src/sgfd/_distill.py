@@ -6,14 +6,15 @@ from typing import cast
 import numpy as np
 from torch import Tensor, nn
 
+from sgfd._checks import check_mapping
 from sgfd._distilled import Distilled
 from sgfd._features import FeatureSource
 from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
 from sgfd._seed import seeded
-from sgfd._sources import as_source, check_mapping, missing_masks, width_of
+from sgfd._sources import as_source, missing_masks, width_of
 from sgfd._student import FeatureStudent
-from sgfd._substitute import MakeStudent, check_student, distillable, makers, put
+from sgfd._substitute import MakeStudent, check_student, distillable, is_wrapped, makers, put
 from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
 from sgfd._teacher import SemanticTeacher
 
@@ -102,8 +103,7 @@ def distill(
         raise TypeError(
             f"backbone must be an nn.Module, the recommender itself; got {_name(backbone)}."
         )
-    wrappers = (Distilled, nn.DataParallel, nn.parallel.DistributedDataParallel)
-    if isinstance(backbone, wrappers) or hasattr(backbone, "_orig_mod"):
+    if is_wrapped(backbone, Distilled):
         raise ValueError(
             f"distill() takes the recommender itself; got {type(backbone).__qualname__}. Distil "
             "once, and wrap the result: DistributedDataParallel(distill(...)), "

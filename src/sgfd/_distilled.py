@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._adapt import add_to_loss, distinct_items, item_indices
-from sgfd._features import FeatureSource, FeatureTable, Rows
+from sgfd._checks import check_mapping
+from sgfd._features import FeatureSource, FeatureTable
 from sgfd._loss import SGFDLoss, SGFDTerms
 from sgfd._reuse import Product, kept
+from sgfd._rows import Rows
 from sgfd._saving import Saving
-from sgfd._sources import check_mapping, in_chunks, live, mask_shares, new_rows, read_rows
+from sgfd._sources import in_chunks, live, mask_shares, new_rows, read_rows
 from sgfd._student import FeatureStudent
 from sgfd._substitute import student_at
 from sgfd._teacher import SemanticTeacher
@@ -65,8 +67,7 @@ class Distilled(Saving):
         products = {student: Product() for student in students.values()}
         self._products = {m: products[student] for m, student in students.items()}
         self._hooks: list[Any] = [s.register_forward_hook(p.after) for s, p in products.items()]
-        for m, watch in self._watch.students.items():
-            self._hooks += watch.attach(students[m])
+        self._hooks += [h for m, w in self._watch.students.items() for h in w.attach(students[m])]
         self.backbone = backbone
 
     def student(self, modality: str) -> FeatureStudent:

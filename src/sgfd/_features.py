@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._rows import KeptRows
-from sgfd._rows import Rows as Rows
+from sgfd._rows import KeptRows, Rows
 from sgfd._tensor_checks import check_held
 
 FeatureSource: TypeAlias = "Tensor | np.ndarray"

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgfd._checks import check_device, check_integer, check_number
+from sgfd._checks import check_device, check_integer, check_mapping, check_number
 from sgfd._features import FeatureSource, FeatureTable
 from sgfd._functional import copied_state
 from sgfd._lessons import Judgement, LabeledItems, judge, teach
 from sgfd._loss import SGFDLoss
 from sgfd._seed import seeded
-from sgfd._sources import check_mapping, missing_masks
+from sgfd._sources import missing_masks
 from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
 from sgfd._teacher import SemanticTeacher
 

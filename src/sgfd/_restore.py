@@ -6,13 +6,14 @@ from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from sgfd._checks import check_mapping
 from sgfd._described import check_described, describe, rebuild_loss, rebuild_teacher, student_maker
 from sgfd._features import FeatureSource, FeatureTable
 from sgfd._loss import SGFDLoss
 from sgfd._problems import ProjectionError
 from sgfd._projections import find_projections
 from sgfd._saved import Saved, read_folder
-from sgfd._sources import as_source, check_mapping, width_of
+from sgfd._sources import as_source, width_of
 from sgfd._student import FeatureStudent
 from sgfd._substitute import MakeStudent, check_student, distillable, makers, put
 from sgfd._teacher import SemanticTeacher

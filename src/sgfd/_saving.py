@@ -16,7 +16,7 @@ from sgfd._loss import SGFDLoss
 from sgfd._restore import restore
 from sgfd._saved import write_folder
 from sgfd._student import FeatureStudent
-from sgfd._substitute import MakeStudent
+from sgfd._substitute import MakeStudent, is_wrapped
 from sgfd._teacher import SemanticTeacher
 
 
@@ -133,8 +133,7 @@ class Saving(nn.Module):
                 "backbone must be the recommender, a torch.nn.Module; got "
                 f"{type(backbone).__qualname__}."
             )
-        wrappers = (Saving, nn.DataParallel, nn.parallel.DistributedDataParallel)
-        if isinstance(backbone, wrappers) or hasattr(backbone, "_orig_mod"):
+        if is_wrapped(backbone, Saving):
             raise ValueError(
                 "from_pretrained() takes the recommender itself, as distill() does; got "
                 f"{type(backbone).__qualname__}."

@@ -7,17 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._checks import check_integer
-from sgfd._checks import check_mapping as check_mapping
+from sgfd._checks import check_integer, check_mapping
 from sgfd._features import (
     FeatureSource,
     FeatureTable,
-    Rows,
     as_tensor,
     checked_shape,
     mean_row,
     missing_rows,
 )
+from sgfd._rows import Rows
 
 
 def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":

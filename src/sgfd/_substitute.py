@@ -11,6 +11,12 @@ from sgfd._teacher import SemanticTeacher
 MakeStudent: TypeAlias = "Callable[[nn.Linear], FeatureStudent]"
 
 
+def is_wrapped(backbone: nn.Module, distilled: type[nn.Module]) -> bool:
+    """Whether a module is around a recommender: one that is ``distilled``, DDP, a compiled one."""
+    wrappers = (distilled, nn.DataParallel, nn.parallel.DistributedDataParallel)
+    return isinstance(backbone, wrappers) or hasattr(backbone, "_orig_mod")
+
+
 def distillable(modality: str, path: str, layer: nn.Module) -> nn.Linear:
     """Checks that a student can take a layer's place."""
     where = f"The layer {path!r} (modality {modality!r})"

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sgfd._checks import as_array
+from sgfd._checks import as_array, check_mapping
 from sgfd._features import FeatureTable
 from sgfd._lessons import LabeledItems, listen
-from sgfd._sources import check_mapping, missing_masks
+from sgfd._sources import missing_masks
 from sgfd._teacher import SemanticTeacher
 
 if TYPE_CHECKING:
