@@ -4,11 +4,13 @@
 
 DIR is in the SGFD layout (train.csv, test.csv, Feature*_normal.npy, MetaData_normal.npy) or the
 MMRec layout (*.inter, *_feat.npy; give --labels). Writes checkpoints, logs, pictures and
-results.json to --out; with --resume a killed run goes on where it was.
+results.json to --out; with --resume a killed run goes on where it was. --devices 2 --strategy ddp
+trains in two processes, each on its share of every batch.
 """
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from importlib.metadata import version
@@ -51,6 +53,8 @@ def arguments() -> argparse.Namespace:
     add("--learning-rate", type=float, default=1e-3)
     add("--validation-users", type=int, help="rank so many, drawn by the seed; all by default")
     add("--seed", type=int, default=0, help="of the split, the parameters and the batches")
+    add("--devices", type=int, default=1, help="processes, each with a device of its own")
+    add("--strategy", choices=["auto", "ddp"], default="auto")
     add("--out", type=Path, default=Path("runs/train"))
     add("--resume", action="store_true")
     return parser.parse_args()
@@ -89,11 +93,14 @@ def build(args: argparse.Namespace, data: Dataset, arm: str) -> torch.nn.Module:
 
 
 def main() -> None:
-    """Train every arm, print the table and the tests, draw."""
+    """Train every arm; in the first process print the table and the tests, and draw."""
     args = arguments()
+    # Each of several processes runs all of this script, and says by LOCAL_RANK which it is.
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
     labels = None if args.labels is None else np.load(args.labels, allow_pickle=False)
     data = Dataset.load(args.data, modalities=args.modalities, labels=labels, seed=args.seed)
-    print(data.summary())
+    if first:
+        print(data.summary())
     if args.validation_users is not None:
         data = replace(data, valid=some_users(data.valid, args.validation_users, args.seed))
     if data.labels is None and not args.plain:
@@ -102,9 +109,10 @@ def main() -> None:
     if not args.plain:
         arms += ["student alone", "distilled"] if args.student == "paper" else ["distilled"]
 
-    results, curves, models = {}, {}, {}
+    curves, models = {}, {}
     for arm in arms:
-        print(f"\n{args.backbone}, {arm}", flush=True)
+        if first:
+            print(f"\n{args.backbone}, {arm}", flush=True)
         model = models[arm] = build(args, data, arm)
         run = fit(
             model,
@@ -115,14 +123,31 @@ def main() -> None:
             learning_rate=args.learning_rate,
             num_negatives={"bm3": 0, "maml": 4}.get(args.backbone, 1),
             seed=args.seed,
+            devices=args.devices,
+            strategy=args.strategy,
             directory=args.out / arm.replace(" ", "_"),
             resume=args.resume,
         )
-        device = next(model.parameters()).device
-        results[arm] = evaluate(model.scorer(), data.test, seen=data.seen, device=device)
         curves[arm] = [epoch.metrics["ndcg@20"] for epoch in run.history]
-        print(f"best epoch {run.best_epoch + 1}, validation ndcg@20 {run.best_value:.4f}")
+        if first:
+            print(f"best epoch {run.best_epoch + 1}, validation ndcg@20 {run.best_value:.4f}")
+    if first:
+        report(args, data, models, curves)
 
+
+def report(
+    args: argparse.Namespace,
+    data: Dataset,
+    models: dict[str, torch.nn.Module],
+    curves: dict[str, list[float]],
+) -> None:
+    """Rank for the test part, print the table and the tests, draw."""
+    arms = list(models)
+    device = next(models["plain"].parameters()).device
+    results = {
+        arm: evaluate(model.scorer(), data.test, seen=data.seen, device=device)
+        for arm, model in models.items()
+    }
     # They learn from the training part alone, as the models do.
     yardsticks = {
         name: evaluate(make(data.train), data.test, seen=data.seen)

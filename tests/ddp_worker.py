@@ -1,5 +1,6 @@
 """One process of a distributed run, started by tests/distill/test_ddp.py: rank, world, folder."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sgfd import Distilled, distill
 from sgfd.backbones import VBPR
+from sgfd.distributed import joined_evaluation, joined_loss
 
 CASES = ("ours", "theirs")
 NOT_AT_EVERY_STEP = "broadcast_buffers" if torch.__version__ < (2, 13) else "forward_sync_buffers"
@@ -40,10 +42,22 @@ def build(case: str) -> Distilled:
     )
 
 
-def part(case: str, rank: int, world: int) -> tuple[Tensor, Tensor, Tensor]:
+def part(case: str, rank: int, world: int, *, size: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     """A process's share of the batch; of world 1 the whole."""
-    users, items, negatives = (x[:8].chunk(world)[rank] for x in batch())
+    users, items, negatives = (x[:size].chunk(world)[rank] for x in batch())
     return users, items, negatives[:, None] if case == "ours" else negatives
+
+
+def targets(count: int) -> csr_array:
+    """Two relevant items of each of so many users."""
+    users = np.arange(count).repeat(2)
+    items = (users * 5 + np.arange(2 * count) % 2) % ITEMS
+    return csr_array((np.ones(2 * count), (users, items)), shape=(USERS, ITEMS))
+
+
+def scores(users: Tensor) -> Tensor:
+    """Of all items, no two of a user alike."""
+    return ((users[:, None] * 7 + torch.arange(ITEMS) * 5) % 11 + torch.arange(ITEMS) / 99).double()
 
 
 class Loss(nn.Module):
@@ -57,29 +71,46 @@ class Loss(nn.Module):
         return self.model.calculate_loss(interaction)
 
 
+def step(case: str, rank: int, world: int, folder: Path) -> None:
+    model = build(case)
+    if rank > 0:  # overwritten by what the first process has
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(1)
+    ddp = DistributedDataParallel(
+        model if case == "ours" else Loss(model), **{NOT_AT_EVERY_STEP: False}
+    )
+    losses = []
+    for _ in range(2):  # twice: the second finds parameters that were not used
+        model.zero_grad()
+        loss = ddp(part(case, rank, world))
+        loss.backward()
+        losses.append(loss.detach())
+    assert losses[0] == losses[1]
+    grads = {k: p.grad.clone() for k, p in model.named_parameters()}
+    torch.save({"loss": losses[0], "grads": grads}, folder / f"{case}{rank}.pt")
+    for size in (7, 1):
+        model.zero_grad()
+        loss = joined_loss(ddp, part(case, 0, 1, size=size))
+        loss.backward()
+        grads = {k: p.grad for k, p in model.named_parameters()}
+        torch.save({"loss": loss.detach(), "grads": grads}, folder / f"{case}{size}of{rank}.pt")
+    assert model.sgfd_loss.joined is None
+
+
 def main(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world
     )
     for case in CASES:
-        model = build(case)
-        if rank > 0:  # overwritten by what the first process has
-            with torch.no_grad():
-                for p in model.parameters():
-                    p.add_(1)
-        ddp = DistributedDataParallel(
-            model if case == "ours" else Loss(model), **{NOT_AT_EVERY_STEP: False}
-        )
-        losses = []
-        for _ in range(2):  # twice: the second finds parameters that were not used
-            model.zero_grad()
-            loss = ddp(part(case, rank, world))
-            loss.backward()
-            losses.append(loss.detach())
-        assert losses[0] == losses[1]
-        grads = {k: p.grad for k, p in model.named_parameters()}
-        torch.save({"loss": losses[0], "grads": grads}, folder / f"{case}{rank}.pt")
+        step(case, rank, world, folder)
+    for count in (1, 5):
+        found = joined_evaluation(scores, targets(count), ks=[2, 8])
+        values = {name: torch.from_numpy(value) for name, value in found.per_user.items()}
+        torch.save({"users": found.users.tolist()} | values, folder / f"{count}users{rank}.pt")
+    # What still holds the group keeps its threads, which may abort while Python shuts down.
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 

@@ -1,14 +1,25 @@
 """The numbers of the authors' released code, and how its parameters map to ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from devices import DEVICES
 from torch import Tensor, nn
 
 FOLDER = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True, params=DEVICES)
+def on_each_device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """To be imported by a module of golden tests: its tensors are made there."""
+    if request.param != "cpu":
+        torch.set_default_device(request.param)
+    yield
+    torch.set_default_device(None)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -17,7 +28,7 @@ def load(name: str) -> dict[str, Any]:
     def convert(x: np.ndarray) -> Any:
         if x.ndim == 0:
             return x.item()
-        tensor = torch.from_numpy(x)
+        tensor = torch.from_numpy(x).to(torch.get_default_device())
         return tensor.double() if tensor.is_floating_point() else tensor.long()
 
     with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import sgfd
-from sgfd import backbones, data, evaluation, export, graph, release
+from sgfd import backbones, data, distributed, evaluation, export, graph, release
 from sgfd.data import Dataset
 
 N, USERS = 24, 30  # items and users
@@ -371,6 +371,10 @@ CASES = {
         ("a dataset for a matrix", TypeError, lambda: data.PairSampler(catalog(), batch_size=2),
          "train must be a SciPy sparse (num_users, num_items) array or matrix, such as "
          "dataset.train; got Dataset."),
+        ("batches of no model", TypeError, lambda: data.prefetched([], catalog()),
+         "model must be an nn.Module; got Dataset."),
+        ("no batch ahead", ValueError, lambda: data.prefetched([], vbpr(), depth=0),
+         "depth must be an integer of at least 1; got 0."),
         ("infinitely strong", ValueError,
          lambda: data.synthetic_catalog(class_strength=float("inf")),
          "class_strength must be a number and finite; got inf."),
@@ -379,6 +383,10 @@ CASES = {
         ("pairs for a matrix", TypeError, lambda: backbones.VBPR(np.zeros((5, 2)), x()),
          "interactions must be a SciPy sparse (num_users, num_items) array or matrix, such as "
          "dataset.train; got ndarray."),
+        ("parameters for a model", TypeError, lambda: backbones.LazyAdam(vbpr().parameters()),
+         "model must be an nn.Module, not its parameters"),
+        ("nothing sparse", ValueError, lambda: backbones.LazyAdam(vbpr()),
+         "it has none. Use torch.optim.Adam."),
         ("features of other items", ValueError,
          lambda: backbones.BM3(catalog().train, {"a": z(3, 2)}),
          "features['a'] must have one row per item (24); got 3 rows."),
@@ -386,6 +394,9 @@ CASES = {
          "num_layers must be an integer of at least 0; got 1.5."),
         ("all dropped", ValueError, lambda: backbones.GRCN(catalog().train, x(), dropout=1),
          "dropout must be at least 0 and below 1; got 1."),
+        ("never again", ValueError,
+         lambda: backbones.GRCN(catalog().train, x(), refresh_every=0),
+         "refresh_every must be an integer of at least 1; got 0."),
         ("the name of a fusion", TypeError,
          lambda: backbones.GRCN(catalog().train, x(), fusion="concat"),
          "fusion must be a function; got 'concat'."),
@@ -436,6 +447,10 @@ CASES = {
         ("users and items swapped", ValueError,
          lambda: graph.propagate(graph.Bipartite(catalog().train), z(N, 2), z(USERS, 2)),
          "users and items must have one row per node (30 and 24); got shapes (24, 2) and (30, 2)."),
+        ("no neighbors at a hop", ValueError,
+         lambda: graph.NeighborSampler(catalog().train, num_neighbors=[3, 0]),
+         "num_neighbors must have a number for each hop, -1 for all neighbors or at least 1, such "
+         "as [5, 3, 2]; got [3, 0]."),
         ("a backend there is none of", ValueError, lambda: backend("cuda"),
          "The kernel backend must be one of ('auto', 'torch', 'torch-sparse'); got 'cuda'."),
     ],
@@ -445,6 +460,8 @@ CASES = {
          "method: model.scores."),
         ("scores of NaN", ValueError, lambda: evaluate(scores=lambda users: scores(users) * NAN),
          "scores must not be NaN; the score of user"),
+        ("vectors of other items", ValueError, lambda: evaluate(scores=(z(USERS, 2), z(N + 1, 2))),
+         "vectors must be of target's users and items, (30, 24); got (30, 25) rows."),
         ("a dense target", TypeError, lambda: evaluate(target=np.ones((USERS, N))),
          "target must be a SciPy sparse (num_users, num_items) array or matrix, such as "
          "dataset.train; got ndarray."),
@@ -496,9 +513,30 @@ CASES = {
         ("lists for embeddings", TypeError, lambda: release.mean_squared_error([1.0], [2.0]),
          "The teacher's side must be a torch.Tensor; got list."),
     ],
+    "distributed": [
+        ("a process too many", ValueError,
+         lambda: distributed.take_share(batch(), rank=2, world_size=2),
+         "rank must be an integer of at least 0 and below 2; got 2."),
+        ("lists to share", TypeError,
+         lambda: distributed.take_share([[1, 2], [3, 4], [5, 6]], rank=0, world_size=2),
+         "A part of the batch must be a torch.Tensor; got list."),
+        ("more than the whole", ValueError,
+         lambda: distributed.joined_counts(vbpr(), fraction=1.5).__enter__(),
+         "fraction must be at most 1, the whole; got 1.5."),
+        ("a batch of lists", TypeError,
+         lambda: distributed.joined_loss(vbpr(), [part.tolist() for part in batch()]),
+         "A batch's users must be a tensor of int64 indices; got <class 'list'>."),
+        ("pairs for a target", TypeError,
+         lambda: distributed.joined_evaluation(vbpr().scores, np.zeros((5, 2))),
+         "target must be a SciPy sparse"),
+    ],
     "training": [
         ("no epoch at all", ValueError, lambda: fit(max_epochs=None),
          "max_epochs must be an integer of at least 1; got None."),
+        ("no device", ValueError, lambda: fit(devices=0),
+         "devices must be an integer of at least 1; got 0."),
+        ("an unknown strategy", ValueError, lambda: fit(strategy="fsdp"),
+         "got 'fsdp'. For others use a lightning.Trainer of your own."),
         ("a misspelt metric", ValueError, lambda: fit(monitor="ndgc@3"),
          "(a metric at one of ks); got 'ndgc@3'."),
         ("the name of an optimizer", TypeError, lambda: fit(optimizer="adam"),
@@ -573,6 +611,20 @@ CASES = {
         ("features with a gap", ValueError,
          lambda folder: export.save_features({"a": z(3, 2) * NAN}, folder),
          "features['a'] must be finite; 3 of 3 rows are not."),
+        ("a plain model to stream", TypeError,
+         lambda folder: export.stream_features(vbpr(), folder),
+         "stream_features needs what distill() returns, which knows the students; got VBPR."),
+        ("the number of workers for a part", ValueError,
+         lambda folder: export.stream_features(distilled(), folder, part=2),
+         "part must be (rank, world), e.g. (0, 4); got 2."),
+        ("parts that nobody wrote", FileNotFoundError,
+         lambda folder: export.join_features(folder),
+         "holds no part: stream_features(model, folder, part=(rank, world)) writes them."),
+        ("items without users", TypeError, lambda: export.top_items(z(N, 2), [0]),
+         "vectors must be a pair, users (num_users, D) and items (num_items, D)"),
+        ("pairs for seen", TypeError,
+         lambda: export.top_items((z(USERS, 2), z(N, 2)), [0], seen=[(0, 1)]),
+         "seen must be a SciPy sparse"),
         ("out of the folder", ValueError,
          lambda folder: export.save_features({"a": z(3, 2)}, folder, pattern="../{modality}.npy"),
          "A modality's name becomes part of a file name;"),

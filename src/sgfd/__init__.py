@@ -55,6 +55,7 @@ __version__ = "0.1.0"
 _SUBPACKAGES = (
     "backbones",
     "data",
+    "distributed",
     "evaluation",
     "export",
     "graph",

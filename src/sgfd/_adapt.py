@@ -24,9 +24,17 @@ def item_indices(items: Any) -> Tensor:
     return items.detach()
 
 
-def distinct_items(items: Any, num_items: int, device: torch.device) -> Distinct:
-    """The distinct items of a batch, in range, and how often each came."""
-    found = distinct(item_indices(items).to(device, torch.int64))
+def distinct_items(items: Any, labels: Tensor, *, look: bool) -> Distinct:
+    """The distinct items of a batch, on the labels' device, and how often each came.
+
+    Args:
+        items: of the batch.
+        labels: one per item.
+        look: whether they are looked at where that device is no CPU, and has to be waited for.
+    """
+    found, num_items = distinct(item_indices(items).to(labels.device, torch.int64)), len(labels)
+    if labels.device.type != "cpu" and not look:
+        return found
     if found.values[0] < 0 or found.values[-1] >= num_items:
         raise ValueError(
             f"items must be in 0..{num_items - 1}; got {int(found.values[0])}.."

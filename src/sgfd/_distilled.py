@@ -127,13 +127,13 @@ class Distilled(Saving):
         return self._terms(items, recommending=False)
 
     def _terms(self, items: Tensor, *, recommending: bool) -> SGFDTerms:
-        rows, _, counts = distinct_items(items, len(self._labels), self._labels.device)
+        rows, _, counts = distinct_items(items, self._labels, look=self._watch.looking)
         read = {m: self._rows(m, rows) for m in self.student_paths}
         features = {m: x for m, (x, _) in read.items()}
         present = {m: there for m, (_, there) in read.items() if there is not None}
         learned = self.teacher.judge({m: self._embed(m, x, rows) for m, x in features.items()})
         taught = self.teacher(features, present)
-        labels = self._labels[rows].long()
+        labels = self._labels.index_select(0, rows).long()  # [rows] would take negative ones
         terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)
         # Without a gradient (both weights 0: a control) there is nothing to watch over.
         if self.training and terms.total.requires_grad and not torch.compiler.is_compiling():
@@ -141,7 +141,7 @@ class Distilled(Saving):
         return terms
 
     @torch.no_grad()
-    def export(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
+    def export(self, *, chunk_size: int = 1024) -> dict[str, Tensor]:
         """Every item's features as the recommender reads them, on the CPU.
 
         Those of an item that lacks a modality are what the student makes of what stands in for
@@ -156,7 +156,7 @@ class Distilled(Saving):
         """
         return self._gather(lambda m, x: self._read(m, x.values), chunk_size)
 
-    def missing(self, *, chunk_size: int = 8192) -> dict[str, Tensor]:
+    def missing(self, *, chunk_size: int = 1024) -> dict[str, Tensor]:
         """Which items lack which modality, by rows of NaN or ``distill(missing=)``, on the CPU.
 
         Args:
@@ -201,11 +201,11 @@ class Distilled(Saving):
         return mask_shares(self._missing, self.student_paths)
 
     def _rows(self, modality: str, rows: Tensor) -> Rows:
-        x, present = read_rows(self._source(modality), rows)
+        x, present = read_rows(self._source(modality), rows, self.student(modality).weight)
         if self._missing is not None:
             there = ~self._missing[list(self.student_paths).index(modality), rows]
             present = there if present is None else present & there
-        return Rows(x.to(self.student(modality).weight), present)
+        return Rows(x, present)
 
     def _embed(self, modality: str, x: Tensor, rows: Tensor) -> Tensor:
         student, source = self.student(modality), self._source(modality)

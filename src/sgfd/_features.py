@@ -1,6 +1,6 @@
 """Raw item features, gathered by row."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._rows import KeptRows, Rows
+from sgfd._mapped import gather
+from sgfd._rows import SAMPLED_ROWS, KeptRows, Rows, mean_row, missing_rows
 from sgfd._tensor_checks import check_held
 
 FeatureSource: TypeAlias = "Tensor | np.ndarray"
-
-# How many rows a mean is taken over: a memory map is not read through for it.
-_SAMPLED_ROWS = 1024
 
 
 class FeatureTable(nn.Module):
@@ -22,7 +20,7 @@ class FeatureTable(nn.Module):
 
     A tensor (or an array in memory, which is not copied) is a buffer that checkpoints leave out:
     it is input, not something learned. A memory map stays on disk and only the rows asked for
-    are read.
+    are read; float16 saves half of the disk, and is cast after that.
 
     A row of NaN throughout says that the item lacks the modality. It is read as the mean of rows
     that are there (of up to 1024, spread evenly over the table): zeros, which are far from every
@@ -83,12 +81,19 @@ class FeatureTable(nn.Module):
         else:
             self.register_buffer("values", values.detach(), persistent=False)
         self._kept: KeptRows | None = None
+        self._ahead: KeptRows | None = None
 
-    def forward(self, rows: Tensor | None = None) -> Tensor:
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features as they are stored."""
+        return self.values.dtype if self.mapped is None else as_tensor(self.mapped[:0]).dtype
+
+    def forward(self, rows: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
         """Features of some items, or of all, the missing ones filled.
 
         Args:
             rows: (n,) int64 item indices; None for all.
+            dtype: what they are cast to; None leaves them as they are stored.
 
         Returns:
             (n, F).
@@ -97,17 +102,31 @@ class FeatureTable(nn.Module):
             ValueError: if rows read from a memory map hold infinity, or NaN in a part of a row
                 (a tensor was checked as a whole when it came).
         """
-        return self.read(rows).values
+        return self.read(rows, dtype).values
 
-    def read(self, rows: Tensor | None = None) -> Rows:
+    def read(self, rows: Tensor | None = None, dtype: torch.dtype | None = None) -> Rows:
         """The same, with which of them are there."""
-        if self._kept is None or torch.compiler.is_compiling():
-            return self._read(rows)
-        read = self._kept.find(rows, self.values)
-        if read is None:
-            read = self._read(rows)
+        dtype = dtype or self.dtype
+        if torch.compiler.is_compiling():
+            return self._read(rows, dtype)
+        for kept in (self._kept, self._ahead):
+            found = None if kept is None else kept.find(rows, self.values, dtype)
+            if found is not None:
+                return found
+        read = self._read(rows, dtype)
+        if self._kept is not None:
             self._kept.add(rows, self.values, read)
         return read
+
+    def read_ahead(self, rows: Tensor) -> KeptRows:
+        """Rows of the dtype of the module, to be handed to ``hold`` when their turn has come."""
+        kept = KeptRows()
+        kept.add(rows, self.values, self._read(rows, self.values.dtype))
+        return kept
+
+    def hold(self, ahead: KeptRows | None) -> None:
+        """Takes rows that were read ahead in place of those held before; None for none."""
+        self._ahead = ahead
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -122,21 +141,23 @@ class FeatureTable(nn.Module):
         """(N, F) what ``forward()`` gives, if that is at hand without any work."""
         if self.mapped is None and self.present is None:
             return self.values
-        read = None if self._kept is None else self._kept.find(None, self.values)
+        read = None if self._kept is None else self._kept.find(None, self.values, self.dtype)
         return None if read is None else read.values
 
-    def _read(self, rows: Tensor | None) -> Rows:
+    def _read(self, rows: Tensor | None, dtype: torch.dtype) -> Rows:
         if self.mapped is None:
-            values = self.values if rows is None else self.values[rows]
+            values = (self.values if rows is None else self.values[rows]).to(dtype)
             present = self.present if rows is None or self.present is None else self.present[rows]
         else:
             values = self._read_map(rows)
+            if torch.promote_types(values.dtype, dtype) == dtype:
+                values = values.to(dtype)  # looked through faster than in half precision
             missing = missing_rows(values, self.name)
-            present = None if missing is None else ~missing
+            values, present = values.to(dtype), None if missing is None else ~missing
         if present is None:
             return Rows(values, None)
-        filled = torch.where(present.unsqueeze(-1), values, self.fill().to(values))
-        return Rows(filled, present)
+        fill = self.fill().to(self.dtype).to(values)
+        return Rows(torch.where(present.unsqueeze(-1), values, fill), present)
 
     def fill(self) -> Tensor:
         """(F,) what is read where an item lacks the modality."""
@@ -147,7 +168,7 @@ class FeatureTable(nn.Module):
             if mean.isnan().any():
                 raise ValueError(
                     f"{self.name} must have rows that are not NaN to fill those that are; none was "
-                    f"found among {min(_SAMPLED_ROWS, self.num_rows)} spread evenly over the map. "
+                    f"found among {min(SAMPLED_ROWS, self.num_rows)} spread evenly over the map. "
                     "Leave the modality out, or fill it yourself and pass missing=."
                 )
             self._mean = mean.to(self.values.device)
@@ -155,8 +176,8 @@ class FeatureTable(nn.Module):
 
     def _read_map(self, rows: Tensor | None) -> Tensor:
         assert self.mapped is not None
-        picked = self.mapped if rows is None else self.mapped[rows.cpu().numpy()]
-        return torch.from_numpy(np.array(picked)).to(self.values.device)
+        picked = gather(self.mapped, None if rows is None else rows.cpu().numpy())
+        return as_tensor(picked).to(self.values.device)
 
     def same_as(self, other: "FeatureTable") -> bool:
         """Whether both read the same memory, or the same map."""
@@ -172,17 +193,6 @@ class FeatureTable(nn.Module):
         if self.present is None or self.present.is_meta:
             return text
         return f"{text}, {1 - float(self.present.float().mean()):.1%} missing"
-
-
-def mean_row(read: Callable[[Tensor], Tensor], num_rows: int, present: Tensor | None) -> Tensor:
-    """(F,) mean of up to 1024 rows that are there, spread evenly; NaN if none of them is."""
-    rows = torch.linspace(0, num_rows - 1, min(num_rows, _SAMPLED_ROWS), dtype=torch.float64)
-    rows = rows.round().long()
-    if present is not None and not present[rows].any():
-        rows = present.nonzero().flatten()[:_SAMPLED_ROWS]
-    values = read(rows).detach().cpu()
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
-    return values[values.isfinite().all(dim=-1)].mean(0)
 
 
 def checked_shape(source: "FeatureSource", name: str, num_rows: int | None) -> tuple[int, int]:
@@ -214,19 +224,3 @@ def as_tensor(source: "FeatureSource") -> Tensor:
     dtype = np.float64 if source.dtype.itemsize > 8 else source.dtype.newbyteorder("=")
     native = np.ascontiguousarray(source, dtype=dtype)
     return torch.from_numpy(native if native.flags.writeable else native.copy())
-
-
-def missing_rows(values: Tensor, name: str) -> Tensor | None:
-    """(n,) which rows are NaN throughout; None if none is. Other rows must be finite."""
-    finite = values.isfinite().all(dim=-1)
-    if finite.all():
-        return None
-    missing = values.isnan().all(dim=-1)
-    bad = (~(finite | missing)).nonzero().flatten().tolist()
-    if bad:
-        raise ValueError(
-            f"{name} must be finite; {len(bad)} of the rows read hold NaN or infinity, the first "
-            f"at position {bad[0]}. Fill them in, or leave those items out. (A row of NaN "
-            "throughout says that the item lacks this modality.)"
-        )
-    return missing

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sgfd._features import FeatureTable
 from sgfd._loss import SGFDLoss
+from sgfd._means import any_present
 from sgfd._teacher import Semantics, SemanticTeacher
-from sgfd._terms import any_present
 
 
 class LabeledItems(NamedTuple):

@@ -7,19 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._checks import check_function, check_number
+from sgfd._means import JoinCounts, any_present, times
 from sgfd._said import Said, check_terms
 from sgfd._terms import (
     FeatureDivergence,
     LabelLoss,
     ResponseDivergence,
-    any_present,
     classification_loss,
     cross_entropy,
     feature_loss,
     kl_divergence,
     response_loss,
     squared_distance,
-    times,
 )
 
 
@@ -69,6 +68,11 @@ class SGFDLoss(nn.Module):
             ``bernoulli_kl``, for a hierarchy the two of ``hierarchy()``.
         feature: distance per row of embeddings.
 
+    Attributes:
+        joined: from the counts that a term divides by, () or (L,), to those to divide by instead,
+            where the items are one process's share of a batch. Set inside
+            ``sgfd.distributed.joined_counts``; otherwise None.
+
     Raises:
         TypeError: for what is no function where one is due.
         ValueError: for a negative weight or a temperature that is not positive.
@@ -105,6 +109,7 @@ class SGFDLoss(nn.Module):
         self.detach_teacher = detach_teacher
         self.classification, self.fusion = classification, fusion
         self.response, self.feature = response, feature
+        self.joined: JoinCounts | None = None
 
     def forward(
         self,
@@ -157,14 +162,18 @@ class SGFDLoss(nn.Module):
 
         classification = mean(
             lambda m: classification_loss(
-                taught.logits[m], labels, count[m], divergence=self.classification
+                taught.logits[m],
+                labels,
+                count[m],
+                divergence=self.classification,
+                joined=self.joined,
             )
         )
         fusion = torch.zeros_like(classification)
         if taught.fused_logits is not None:
             any_count = times(any_present(present, modalities), multiplicity)
             fusion = classification_loss(
-                taught.fused_logits, labels, any_count, divergence=self.fusion
+                taught.fused_logits, labels, any_count, divergence=self.fusion, joined=self.joined
             )
         response = mean(
             lambda m: response_loss(
@@ -173,6 +182,7 @@ class SGFDLoss(nn.Module):
                 count[m],
                 temperature=self.temperature,
                 divergence=self.response,
+                joined=self.joined,
             )
         )
         feature = mean(
@@ -181,6 +191,7 @@ class SGFDLoss(nn.Module):
                 learned.embeddings[m],
                 count[m],
                 divergence=self.feature,
+                joined=self.joined,
             )
         )
         # A part without weight is left out, so that its parameters get no gradient at all, not one

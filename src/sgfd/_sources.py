@@ -8,15 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._checks import check_integer, check_mapping
-from sgfd._features import (
-    FeatureSource,
-    FeatureTable,
-    as_tensor,
-    checked_shape,
-    mean_row,
-    missing_rows,
-)
-from sgfd._rows import Rows
+from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
+from sgfd._rows import Rows, mean_row, missing_rows
 
 
 def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
@@ -116,9 +109,13 @@ def mask_shares(masks: Tensor | None, modalities: Iterable[str]) -> str:
     return "missing: " + ", ".join(f"{m} {share:.1%}" for m, share in shares.items() if share)
 
 
-def read_rows(source: "Tensor | FeatureTable", rows: Tensor) -> Rows:
-    """Some items' features, and which of them are there."""
-    return source.read(rows) if isinstance(source, FeatureTable) else Rows(source[rows], None)
+def read_rows(source: "Tensor | FeatureTable", rows: Tensor, like: Tensor | None = None) -> Rows:
+    """Some items' features, on the device and of the dtype of ``like``, and which are there."""
+    if isinstance(source, FeatureTable):
+        values, present = source.read(rows, None if like is None else like.dtype)
+    else:
+        values, present = source[rows], None
+    return Rows(values if like is None else values.to(like), present)
 
 
 def in_chunks(num_items: int, size: int, device: torch.device) -> tuple[Tensor, ...]:

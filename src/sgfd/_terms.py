@@ -1,6 +1,6 @@
 """The terms of semantic-guided feature distillation, each a function of plain tensors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sgfd._checks import check_function, check_number
 from sgfd._functional import widen
+from sgfd._means import JoinCounts, average
 from sgfd._tensor_checks import (
     check_alike,
     check_label_range,
@@ -119,6 +120,7 @@ def classification_loss(
     multiplicity: Tensor | None = None,
     *,
     divergence: LabelLoss = cross_entropy,
+    joined: JoinCounts | None = None,
 ) -> Tensor:
     r"""Label loss, averaged over the items whose label is known; 0 where none is.
 
@@ -133,6 +135,8 @@ def classification_loss(
         multiplicity: (N,) how often each item counts; None for once.
         divergence: (logits, labels) -> one value per label, of the labels' shape. For unknown
             labels it is given 0, and what it returns there is left out.
+        joined: from the counts of these items to those to divide by; None for their own
+            (``SGFDLoss.joined``).
 
     Raises:
         ValueError: for labels or a multiplicity of another shape or dtype, and if the divergence's
@@ -156,8 +160,8 @@ def classification_loss(
         )
     values = torch.where(known, values, torch.zeros_like(values))
     if multiplicity is None:
-        return _average(values, known)
-    return _average(values, known * multiplicity.view(-1, *[1] * (labels.ndim - 1)))
+        return average(values, known, joined)
+    return average(values, known * multiplicity.view(-1, *[1] * (labels.ndim - 1)), joined)
 
 
 def response_loss(
@@ -167,6 +171,7 @@ def response_loss(
     *,
     temperature: float = 10.0,
     divergence: ResponseDivergence = kl_divergence,
+    joined: JoinCounts | None = None,
 ) -> Tensor:
     r"""Response distillation: the student predicts what the teacher predicts, labels or none.
 
@@ -178,6 +183,8 @@ def response_loss(
         multiplicity: (N,) how often each item counts; None for once.
         temperature: softens both predictions; above 1 the unlikely classes count too.
         divergence: (teacher_logits, student_logits, temperature) -> (N,).
+        joined: from the counts of these items to those to divide by; None for their own
+            (``SGFDLoss.joined``).
 
     Raises:
         ValueError: for other shapes, also of what the divergence gives.
@@ -191,7 +198,7 @@ def response_loss(
     """
     check_alike(teacher_logits, student_logits)
     values = divergence(teacher_logits, student_logits, temperature)
-    return _average(check_values(values, multiplicity, teacher_logits), multiplicity)
+    return average(check_values(values, multiplicity, teacher_logits), multiplicity, joined)
 
 
 def feature_loss(
@@ -200,6 +207,7 @@ def feature_loss(
     multiplicity: Tensor | None = None,
     *,
     divergence: FeatureDivergence = squared_distance,
+    joined: JoinCounts | None = None,
 ) -> Tensor:
     r"""Feature distillation: the student's embeddings are near the teacher's.
 
@@ -210,6 +218,8 @@ def feature_loss(
         student: (N, D).
         multiplicity: (N,) how often each item counts; None for once.
         divergence: (teacher, student) -> (N,).
+        joined: from the counts of these items to those to divide by; None for their own
+            (``SGFDLoss.joined``).
 
     Raises:
         ValueError: for other shapes, also of what the divergence gives.
@@ -222,27 +232,4 @@ def feature_loss(
     """
     check_alike(teacher, student)
     values = divergence(teacher, student)
-    return _average(check_values(values, multiplicity, teacher), multiplicity)
-
-
-def times(present: Tensor | None, multiplicity: Tensor | None) -> Tensor | None:
-    """How often each item counts where some lack a modality; None for once each."""
-    if present is None or multiplicity is None:
-        return multiplicity if present is None else present
-    return present * multiplicity
-
-
-def any_present(present: Mapping[str, Tensor], modalities: Sequence[str]) -> Tensor | None:
-    """Which items have a modality at all; None for all."""
-    if any(m not in present for m in modalities):
-        return None
-    return torch.stack([present[m] for m in modalities]).any(0)
-
-
-def _average(values: Tensor, weights: Tensor | None) -> Tensor:
-    values = widen(values)
-    weights = torch.ones_like(values) if weights is None else weights.to(values.dtype)
-    total = weights.sum(0)
-    # Dividing by 1 where nothing counts gives the 0 that is meant, with a gradient of 0.
-    means = (values * weights).sum(0) / torch.where(total > 0, total, torch.ones_like(total))
-    return means.sum()
+    return average(check_values(values, multiplicity, teacher), multiplicity, joined)

@@ -93,6 +93,11 @@ class Watch:
         self.ended = False
         self.other_features: set[str] = set()
 
+    @property
+    def looking(self) -> bool:
+        """Whether it is still on the look-out: not for long, as a GPU has to be waited for."""
+        return not self.ended and self.losses < PATIENCE
+
     def after_loss(self, rows: ReadRows, batch: Tensor, *, recommending: bool) -> None:
         """To be called once per distillation loss with gradient.
 

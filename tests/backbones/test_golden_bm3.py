@@ -4,6 +4,7 @@ import golden_files as golden
 import numpy as np
 import pytest
 import torch
+from golden_files import on_each_device as on_each_device
 from scipy.sparse import csr_array
 
 from sgfd import distill, release
@@ -14,7 +15,7 @@ MODALITIES = {"t": "T", "v": "V"}  # text first, as the release fuses them
 
 
 def build(file: dict, **options) -> BM3:
-    users, items = file["train_pairs"].T.numpy()
+    users, items = file["train_pairs"].T.cpu().numpy()
     shape = (file["n_users"], file["n_items"])
     interactions = csr_array((np.ones(len(users)), (users, items)), shape=shape)
     features = {m: file[key] for m, key in MODALITIES.items()}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_files import on_each_device as on_each_device
 from scipy.sparse import csr_array
 
 from sgfd import distill, release
@@ -23,7 +24,7 @@ VARIANTS = {
 
 
 def build(file: dict, pairs: torch.Tensor, **options) -> GRCN:
-    users, items = pairs.numpy()
+    users, items = pairs.cpu().numpy()
     shape = (file["n_users"], file["n_items"])
     interactions = csr_array((np.ones(len(users)), (users, items)), shape=shape)
     features = {m: file[key] for m, key in MODALITIES.items()}

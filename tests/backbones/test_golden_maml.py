@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_files import on_each_device as on_each_device
 from scipy.sparse import csr_array
 from torch import nn
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import strangers
 import torch
+from devices import DEVICES
 from scipy.sparse import csr_array
 from strangers import ITEMS, USERS, batch, batch_items, features, labels
 from torch import nn
@@ -62,14 +63,16 @@ def train(model, loss, steps=60):
 # Precision and place
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("student", [sgfd.FeatureStudent.adopt, paper_student])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_autocast_around_the_loss_is_a_less_precise_loss(dtype, student):
-    model = wrap(student=student)
+def test_autocast_around_the_loss_is_a_less_precise_loss(dtype, student, device):
+    model = wrap(student=student).to(device)
+    given = [x.to(device) for x in batch()]
 
     def mixed(loss):
-        with torch.autocast("cpu", dtype):
-            return loss(batch())
+        with torch.autocast(device, dtype):
+            return loss(given)
 
     def apart(interaction):
         own = model.backbone.calculate_loss(interaction)
@@ -86,7 +89,7 @@ def test_autocast_around_the_loss_is_a_less_precise_loss(dtype, student):
     value, gradients = result(model, lambda: mixed(model.calculate_loss))
     assert value.dtype == torch.float32
     assert {g.dtype for g in gradients.values()} == {torch.float32}
-    torch.testing.assert_close(value, model.calculate_loss(batch()).detach(), rtol=0.02, atol=0)
+    torch.testing.assert_close(value, model.calculate_loss(given).detach(), rtol=0.02, atol=0)
     train(model, lambda: mixed(model.calculate_loss))  # and without a warning
 
 

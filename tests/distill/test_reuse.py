@@ -1,5 +1,7 @@
 """A product that the recommender took is not taken again by the distillation loss."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import strangers
@@ -94,6 +96,19 @@ def test_maml_too(monkeypatch):
     model, loss = of_ours(MAML)
     model.backbone.dropout = 0.0
     check(model, loss, monkeypatch, products=1)
+
+
+@pytest.mark.parametrize("age", [0, 1], ids=["all items", "the batch's"])
+@pytest.mark.parametrize("student", [FeatureStudent.adopt, paper_student])
+def test_and_grcn_where_it_projects_all_items_now_and_then(age, student, monkeypatch):
+    model, loss = of_ours(partial(GRCN, refresh_every=2), student=student)
+    loss()
+
+    def of_age():
+        model.backbone.cache.age.fill_(age)
+        return loss()
+
+    check(model, of_age, monkeypatch, products=1)
 
 
 @pytest.mark.parametrize("kind", [BM3, GRCN])

@@ -4,6 +4,7 @@ import golden_files as golden
 import pytest
 import torch
 import torch.nn.functional as F
+from golden_files import on_each_device as on_each_device
 
 from sgfd import FeatureStudent, SemanticTeacher, SGFDLoss, release
 from sgfd._chain import hidden_widths

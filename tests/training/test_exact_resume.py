@@ -114,7 +114,7 @@ def test_each_part_of_the_state_is_needed(
 ) -> None:
     path = interrupted / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    states = checkpoint["sgfd"]["generators"]
+    [states] = checkpoint["sgfd"]["generators"]  # of one process
     if forgotten == "position":  # the batches of the epoch before
         checkpoint["InteractionDataModule"]["epoch"] -= 1
         checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["epoch"] -= 1

@@ -2,46 +2,23 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
-from sgfd._checks import check_integer, check_mapping, check_sparse
+from sgfd._checks import check_integer, check_mapping
 from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
 from sgfd._functional import check_modalities
 from sgfd._sources import new_rows
 from sgfd._tensor_checks import check_users
+from sgfd._top_items import Recommendations, check_seen
+from sgfd._top_items import Vectors as Vectors
 from sgfd.backbones._checks import check_parts
 
 NewFeatures: TypeAlias = Mapping[str, FeatureSource]
-
-
-class Recommendations(NamedTuple):
-    """The best items of some users.
-
-    Attributes:
-        items: (B, k) int64, item indices, best first; -1 where a user has fewer than ``k`` items
-            left after those in ``seen``.
-        scores: (B, k) their scores; minus infinity where ``items`` is -1.
-    """
-
-    items: Tensor
-    scores: Tensor
-
-
-class Vectors(NamedTuple):
-    """Users and items whose inner products are a recommender's scores: ``users @ items.T``.
-
-    Attributes:
-        users: (num_users, D).
-        items: (num_items, D).
-    """
-
-    users: Tensor
-    items: Tensor
 
 
 class Recommender(nn.Module, ABC):
@@ -130,6 +107,9 @@ class Recommender(nn.Module, ABC):
     ) -> Recommendations:
         """The ``k`` best items of each user, leaving out what it has seen.
 
+        All scores of the users are held at once, (B, num_items): of many users or items, take
+        ``sgfd.export.top_items``, for the backbones that have vectors.
+
         Args:
             users: (B,) int64, user indices.
             k: how many items, at most as many as there are.
@@ -152,14 +132,10 @@ class Recommender(nn.Module, ABC):
             raise ValueError(f"k must be in 1..{there} (the items there are); got {k}.")
         scores = self.scores(users)
         if seen is not None:
-            check_sparse("seen", seen)
-            if seen.shape != (self.num_users, self.num_items):
-                raise ValueError(
-                    f"seen must be (num_users, num_items) = ({self.num_users}, {self.num_items}); "
-                    f"got {tuple(seen.shape)}."
-                )
-            hidden = torch.from_numpy(csr_array(seen)[users.cpu().numpy()].toarray() != 0)
-            scores = scores.masked_fill(hidden.to(scores.device), -torch.inf)
+            check_seen(seen, (self.num_users, self.num_items))
+            cells = csr_array(seen)[users.cpu().numpy()].nonzero()
+            hidden = tuple(torch.from_numpy(i.astype("int64")).to(scores.device) for i in cells)
+            scores = scores.index_put(hidden, scores.new_tensor(-torch.inf))
         if new is not None:
             scores = torch.cat([scores, new(users)], dim=1)
         best = scores.topk(k, dim=1)

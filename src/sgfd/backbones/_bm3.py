@@ -121,7 +121,7 @@ class BM3(Recommender):
         loss: Tensor = _distance(take(self.predictor(u), user_of), i_target)
         loss = loss + _distance(take(self.predictor(i), item_of), u_target)
         for m, projection in self.projections.items():
-            f = projection(self.features[m](item_rows).to(u.dtype))
+            f = projection(self.features[m](item_rows, u.dtype))
             online, target = take(self.predictor(f), item_of), take(self._target(f), item_of)
             pull = _distance(online, i_target) + _distance(online, target)
             loss = loss + self.cl_weight * pull

@@ -1,7 +1,7 @@
 """GRCN: a graph convolution that weighs its edges by what the items are."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sgfd._batch import Batch
 from sgfd._checks import check_activations, check_function, check_integer, check_number
 from sgfd._features import FeatureSource
-from sgfd._functional import Activation, activate, take, widen
+from sgfd._functional import Activation, distinct, take, widen
 from sgfd._seed import seeded
 from sgfd.backbones._base import (
     NewFeatures,
@@ -23,10 +23,20 @@ from sgfd.backbones._base import (
     new_features,
 )
 from sgfd.backbones._checks import check_batch, sizes
-from sgfd.backbones._grcn_steps import Content, attend, concat_fusion, id_fusion, route, step
-from sgfd.graph import Bipartite, dropout_edges
-
-Fusion = Callable[[Tensor, Sequence[Tensor]], Tensor]
+from sgfd.backbones._grcn_cache import new_cache
+from sgfd.backbones._grcn_graph import (
+    Fusion,
+    activated,
+    check_nodes,
+    contents,
+    features_of,
+    new_confidence,
+    nodes_of,
+    projected,
+    representations,
+)
+from sgfd.backbones._grcn_steps import Content, Graph, concat_fusion, id_fusion
+from sgfd.graph import Bipartite, NeighborBatch, dropout_edges
 
 
 class GRCN(Recommender):
@@ -57,7 +67,9 @@ class GRCN(Recommender):
     :math:`-\log\sigma(s(u, i) - s(u, j))`, plus ``reg_weight`` times the mean squares of the
     batch's id embeddings (users', and items' with negatives) and of its users' prototypes.
 
-    Every item's features are projected at every step, since messages come from all of them.
+    Every item's features are projected at every step, since messages come from all of them; with
+    ``refresh_every``, at every n-th step. Where the graph is too large as well, the batches of
+    ``sgfd.graph.NeighborSampler`` hold a part of it, and a step computes on that part alone.
 
     Where the authors of SGFD depart: in their code messages of the routing arrive at the items and
     are dropped, so that it has no effect (``num_routings=0`` is exactly that); scores come from
@@ -79,6 +91,12 @@ class GRCN(Recommender):
             ``mean_fusion`` or ``id_fusion``.
         message_activation: of what arrives at a node before it is added; None for none.
         train_features: whether raw features are parameters.
+        refresh_every: n: all items' features are projected at every n-th training step (a loss in
+            training mode with a gradient), 1 being exact. Between, those of the batch's items are;
+            the others' outputs are those kept from then, without a gradient. They are in the state
+            dict, (modalities, num_items, dim). Scores and other losses never read them.
+        sparse: whether the gradients of the id tables hold only the rows of a ``NeighborBatch``,
+            for ``LazyAdam``; of no use with other batches.
         seed: of the initial parameters.
 
     Raises:
@@ -110,6 +128,8 @@ class GRCN(Recommender):
         fusion: Fusion = concat_fusion,
         message_activation: Activation | None = None,
         train_features: bool = False,
+        refresh_every: int = 1,
+        sparse: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -118,27 +138,30 @@ class GRCN(Recommender):
         check_integer("num_layers", num_layers, at_least=0)
         check_number("dropout", dropout, at_least=0, below=1)
         check_number("reg_weight", reg_weight, at_least=0)
+        check_integer("refresh_every", refresh_every, at_least=1)
         check_function("pool", pool)
         check_function("fusion", fusion)
         check_activations(message_activation=message_activation)
         self.num_users, self.num_items = sizes(interactions)
         self.num_routings, self.num_layers, self.dropout = num_routings, num_layers, dropout
-        self.reg_weight, self.pool, self.prune = reg_weight, pool, prune
+        self.reg_weight, self.refresh_every = reg_weight, refresh_every
+        self.pool, self.prune = pool, prune
         self.fusion, self.message_activation = fusion, message_activation
         self.graph = Bipartite(interactions)
         self.features = feature_tables(features, self.num_items, trainable=train_features)
         with seeded(seed):
-            self.user_embedding = nn.Embedding(self.num_users, dim)
-            self.item_embedding = nn.Embedding(self.num_items, dim)
-            tastes = {m: nn.Embedding(self.num_users, dim) for m in features}
-            self.user_confidence = _confidence(self.num_users, len(features), confidence)
-            self.item_confidence = _confidence(self.num_items, len(features), confidence)
+            self.user_embedding = nn.Embedding(self.num_users, dim, sparse=sparse)
+            self.item_embedding = nn.Embedding(self.num_items, dim, sparse=sparse)
+            tastes = {m: nn.Embedding(self.num_users, dim, sparse=sparse) for m in features}
+            self.user_confidence = new_confidence(self.num_users, len(features), confidence)
+            self.item_confidence = new_confidence(self.num_items, len(features), confidence)
             layers = {m: nn.Linear(source.shape[1], dim) for m, source in features.items()}
             for table in (self.user_embedding, self.item_embedding, *tastes.values()):
                 nn.init.xavier_normal_(table.weight)
             for layer in layers.values():
                 nn.init.xavier_normal_(layer.weight)
         self.preferences, self.projections = nn.ModuleDict(tastes), nn.ModuleDict(layers)
+        self.cache = new_cache(refresh_every, list(features), self.num_items, dim)
 
     def contents(self, kept: Tensor | None = None) -> list[Content]:
         """Each modality's content representations and attention.
@@ -146,14 +169,7 @@ class GRCN(Recommender):
         Args:
             kept: (E,) factors of the edges, of ``dropout_edges``; None for all of them.
         """
-        contents = []
-        for m in self.projections:
-            items = self._projected(m, self.features[m](None))
-            preference = cast("nn.Embedding", self.preferences[m])
-            users = activate(preference.weight, None, normalize=True)
-            users = route(self.graph, users, items, self.num_routings, kept)
-            contents.append(attend(self.graph, users, items, self.message_activation, kept))
-        return contents
+        return contents(self, self.graph, nodes_of(self, features_of(self)), kept)
 
     def representations(self, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Users (num_users, width) and items (num_items, width), from parameters alone.
@@ -161,35 +177,37 @@ class GRCN(Recommender):
         Args:
             kept: as in ``contents``; ``forward`` drops edges in training, scores never do.
         """
-        contents = self.contents(kept)
-        to_users = self._weigh(
-            [c.to_users for c in contents], self.item_confidence, self.graph.edge_items
-        )
-        to_items = self._weigh(
-            [c.to_items for c in contents], self.user_confidence, self.graph.edge_users
-        )
-        users = activate(self.user_embedding.weight, None, normalize=True)
-        items = activate(self.item_embedding.weight, None, normalize=True)
-        sum_users, sum_items = users, items
-        for _ in range(self.num_layers):
-            users, items = step(
-                self.graph, users, items, to_users, to_items, self.message_activation
-            )
-            sum_users, sum_items = sum_users + users, sum_items + items
-        return (
-            self.fusion(sum_users, [c.users for c in contents]),
-            self.fusion(sum_items, [c.items for c in contents]),
-        )
+        return representations(self, self.graph, nodes_of(self, features_of(self)), kept)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The training loss of a batch with one negative per pair or more."""
+    def forward(self, batch: "Batch | NeighborBatch") -> Tensor:
+        """The training loss of a batch with one negative per pair or more.
+
+        Args:
+            batch: pairs; a ``NeighborBatch``, whose loss is computed on its part of the graph.
+
+        Raises:
+            TypeError: for what is no batch of indices.
+            ValueError: for indices out of range, and a ``NeighborBatch`` with ``refresh_every``.
+        """
         check_batch(batch, self, negatives=True)
+        rows = self.items_of(Batch(*batch[:3]))
+        graph: Graph = self.graph
+        users_at, items_at = batch[0], rows
+        if isinstance(batch, NeighborBatch):
+            check_nodes(batch, self, self.refresh_every)
+            graph, users, items = batch, batch.user_nodes, batch.item_nodes
+            nodes = nodes_of(self, features_of(self, items), users, items)
+            users_at = torch.searchsorted(users, users_at)
+            items_at = torch.searchsorted(items, rows)
+        elif self.cache is not None and self.training and torch.is_grad_enabled():
+            nodes = nodes_of(self, self.cache(partial(projected, self), distinct(rows).values))
+        else:
+            nodes = nodes_of(self, features_of(self))
         kept = None
         if self.training and self.dropout > 0:
-            kept = dropout_edges(self.graph.to_users, self.dropout)
-        all_users, all_items = self.representations(kept)
-        rows = self.items_of(batch)
-        u, i = take(all_users, batch[0]), take(all_items, rows.view(len(batch[0]), -1))
+            kept = dropout_edges(graph.to_users, self.dropout)
+        all_users, all_items = representations(self, graph, nodes, kept)
+        u, i = take(all_users, users_at), take(all_items, items_at.view(len(batch[0]), -1))
         scores = widen(torch.einsum("bd,bnd->bn", u, i))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         read = [self.user_embedding(batch[0]), self.item_embedding(rows)]
@@ -218,25 +236,10 @@ class GRCN(Recommender):
                 "by is ids. Use concat_fusion or mean_fusion."
             )
         x = new_features(self.features, features, self.item_embedding.weight)
-        parts = [self._projected(m, x[m]) for m in self.projections]
+        parts = [activated(self, m, x[m]) for m in self.projections]
         users, _ = self.representations()
         return dot_scorer(users, self.fusion(torch.zeros_like(parts[0]), parts))
 
     def items_of(self, batch: Batch) -> Tensor:
         """Each positive item and its negatives, pair by pair."""
         return items_with_negatives(batch)
-
-    def _projected(self, modality: str, x: Tensor) -> Tensor:
-        y = self.projections[modality](x.to(self.user_embedding.weight.dtype))
-        return activate(y, F.leaky_relu, normalize=True)
-
-    def _weigh(self, attention: list[Tensor], confidence: Tensor | None, senders: Tensor) -> Tensor:
-        values = torch.stack(attention, dim=-1)
-        if confidence is not None:
-            values = values * take(confidence, senders)
-        weights = self.pool(values, -1)
-        return weights.relu() if self.prune else weights
-
-
-def _confidence(nodes: int, modalities: int, there: bool) -> nn.Parameter | None:
-    return nn.Parameter(nn.init.xavier_normal_(torch.empty(nodes, modalities))) if there else None

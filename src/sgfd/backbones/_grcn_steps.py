@@ -1,14 +1,16 @@
 """The steps of GRCN on plain tensors, and its ways of fusing."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from sgfd._checks import check_tensor
 from sgfd._functional import Activation, activate
-from sgfd.graph import Bipartite, edge_softmax, sddmm, spmm
+from sgfd.graph import Bipartite, NeighborBatch, edge_softmax, sddmm, spmm
+
+Graph: TypeAlias = "Bipartite | NeighborBatch"
 
 
 class Content(NamedTuple):
@@ -28,7 +30,7 @@ class Content(NamedTuple):
 
 
 def route(
-    graph: Bipartite, users: Tensor, items: Tensor, times: int, kept: Tensor | None = None
+    graph: Graph, users: Tensor, items: Tensor, times: int, kept: Tensor | None = None
 ) -> Tensor:
     """Users' unit prototypes (num_users, D) after gathering from their items ``times`` times."""
     for _ in range(times):
@@ -39,7 +41,7 @@ def route(
 
 
 def attend(
-    graph: Bipartite,
+    graph: Graph,
     users: Tensor,
     items: Tensor,
     activation: Activation | None,
@@ -55,7 +57,7 @@ def attend(
 
 
 def step(
-    graph: Bipartite,
+    graph: Graph,
     users: Tensor,
     items: Tensor,
     to_users: Tensor,

@@ -12,6 +12,7 @@ from sgfd._checks import check_integer, check_number
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct, take, widen
 from sgfd._seed import seeded
+from sgfd._sources import in_chunks
 from sgfd._tensor_checks import check_users
 from sgfd.backbones._base import (
     NewFeatures,
@@ -22,6 +23,9 @@ from sgfd.backbones._base import (
     new_features,
 )
 from sgfd.backbones._checks import check_batch, sizes
+
+# Items whose features are read at once.
+CHUNK = 1024
 
 
 class VBPR(Recommender):
@@ -48,6 +52,8 @@ class VBPR(Recommender):
         reg_weight: of the two mean squared norms. To be tuned: .02 to .03 was best on Amazon
             Office (of .003 to .1), and on MovieLens-1M .01 was better than .001.
         train_features: whether raw features are parameters.
+        sparse: whether the gradients of the id tables hold the batch's rows only, which
+            ``LazyAdam`` reads: on large catalogs a step takes a fraction of the time.
         seed: of the initial parameters.
 
     Raises:
@@ -72,6 +78,7 @@ class VBPR(Recommender):
         feature_bias: bool = False,
         reg_weight: float = 0.02,
         train_features: bool = False,
+        sparse: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -81,10 +88,10 @@ class VBPR(Recommender):
         self.reg_weight = reg_weight
         self.features = feature_tables(features, self.num_items, trainable=train_features)
         with seeded(seed):
-            self.user_embedding = nn.Embedding(self.num_users, dim)
-            self.item_embedding = nn.Embedding(self.num_items, dim)
-            self.item_bias = nn.Embedding(self.num_items, 1)
-            tastes = {m: nn.Embedding(self.num_users, dim) for m in features}
+            self.user_embedding = nn.Embedding(self.num_users, dim, sparse=sparse)
+            self.item_embedding = nn.Embedding(self.num_items, dim, sparse=sparse)
+            self.item_bias = nn.Embedding(self.num_items, 1, sparse=sparse)
+            tastes = {m: nn.Embedding(self.num_users, dim, sparse=sparse) for m in features}
             layers = {m: nn.Linear(source.shape[1], dim) for m, source in features.items()}
             for table in (self.user_embedding, self.item_embedding, *tastes.values()):
                 nn.init.xavier_uniform_(table.weight)
@@ -98,16 +105,29 @@ class VBPR(Recommender):
 
     def item_factors(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Factors (n, (1 + modalities) * dim) and biases (n,) of some items, or of all."""
+        mapped = any(table.mapped is not None for table in self.features.values())
+        if rows is None and mapped and not torch.is_grad_enabled():
+            return self._all_factors()
         ids = self.item_embedding.weight if rows is None else self.item_embedding(rows)
         bias = (self.item_bias.weight if rows is None else self.item_bias(rows)).squeeze(-1)
-        return self._joined(ids, bias, {m: self.features[m](rows) for m in self.projections})
+        features = {m: self.features[m](rows, ids.dtype) for m in self.projections}
+        return self._joined(ids, bias, features)
+
+    def _all_factors(self) -> tuple[Tensor, Tensor]:
+        """The same of all items, so many at a time that their features need not fit in memory."""
+        ids = self.item_embedding.weight
+        factors = ids.new_empty(len(ids), ids.shape[1] * (1 + len(self.projections)))
+        bias = ids.new_empty(len(ids))
+        for some in in_chunks(len(ids), CHUNK, ids.device):
+            factors[some], bias[some] = self.item_factors(some)
+        return factors, bias
 
     def _joined(
         self, ids: Tensor, bias: Tensor, features: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         factors = [ids]
         for m, projection in self.projections.items():
-            x = features[m].to(ids.dtype)
+            x = features[m]
             factors.append(projection(x))
             if m in self.feature_bias:
                 bias = bias + x @ self.feature_bias[m]

@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sgfd._top_items import Vectors
 from sgfd.evaluation._metrics import check_ks, ranking_metrics
 from sgfd.evaluation._ranking import interactions, ranked_hits, users_with_target
 
@@ -33,20 +34,22 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    scores: Callable[[Tensor], Tensor],
+    scores: "Callable[[Tensor], Tensor] | Vectors",
     target: csr_array,
     *,
     seen: csr_array | None = None,
     ks: Sequence[int] = (10, 20),
     users: npt.ArrayLike | None = None,
     batch_size: int = 1024,
+    item_block: int = 4096,
     device: torch.device | str | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Rank all items for each user and compare the best with what the user chose.
 
     Items in ``seen`` get minus infinity and can be neither hit nor in the way; no other item is
-    left out, and none is sampled. Memory is a few times ``batch_size * num_items`` scores.
+    left out, and none is sampled. Memory is a few times ``batch_size * num_items`` scores, or
+    ``batch_size * item_block`` where ``scores`` is the vectors that they are products of.
 
     Equal scores are ordered as ``torch.topk`` happens to order them, which may differ between
     devices and versions. Scores with many ties (popularity counts, half precision) are better
@@ -57,7 +60,9 @@ def evaluate(
             ``model.scorer()`` of ours, which computes once what users share, or ``model.scores``
             of others. Called without gradient, and its result is never changed. Minus
             infinity means "never recommend": such an item is no hit. Put a model with dropout
-            into eval mode first.
+            into eval mode first. Or ``model.vectors()``, or any pair of users (num_users, D) and
+            items (num_items, D) as ``top_items`` takes them: for catalogs whose scores do not fit
+            in memory. The result is the same, but for scores that are equal up to rounding.
         target: (num_users, num_items) SciPy sparse, non-zero where the item is relevant:
             ``dataset.valid`` while training, ``dataset.test`` at the end.
         seen: the same shape, items not to recommend again: ``dataset.train`` beside
@@ -66,8 +71,10 @@ def evaluate(
             than k items counts as it is; precision still divides by k.
         users: (n,) user indices to evaluate; None means all.
         batch_size: users scored at once.
+        item_block: items scored at once, of vectors; see ``top_items``.
         device: where the user indices passed to ``scores`` are; None means the CPU. The ranking
-            runs wherever the scores are.
+            runs wherever the scores are. Of vectors, where to compute; None means where the items
+            are.
         progress: show a progress bar.
 
     Returns:
@@ -97,21 +104,18 @@ def evaluate(
     _check_disjoint(target, seen)
     chosen, num_skipped = users_with_target(target, users)
     cutoffs = check_ks(ks, target.shape[1], "items").tolist()
-    batches = [
-        ranking_metrics(ranked.hits, ranked.num_relevant, cutoffs)
-        for ranked in ranked_hits(
-            scores,
-            target,
-            chosen,
-            seen=seen,
-            seen_score=-torch.inf,
-            k=max(cutoffs),
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-        )
-    ]
-    per_user = {name: np.concatenate([values[name] for values in batches]) for name in batches[0]}
+    ranked = ranked_hits(
+        scores,
+        target,
+        chosen,
+        seen=seen,
+        k=max(cutoffs),
+        batch_size=batch_size,
+        item_block=item_block,
+        device=device,
+        progress=progress,
+    )
+    per_user = ranking_metrics(ranked.hits, ranked.num_relevant, cutoffs)
     return Evaluation(chosen, per_user, num_skipped)
 
 

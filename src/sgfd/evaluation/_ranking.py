@@ -1,6 +1,6 @@
 """Rank every item for users in batches, and find which of the best are relevant."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,11 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._checks import as_array, check_device, check_function, check_integer, check_sparse
+from sgfd._top_items import Vectors, best_items, check_vectors, nan_score
 
 
 class RankedHits(NamedTuple):
-    """The best ``k`` items of a batch of users, seen as hits and misses.
+    """The best ``k`` items of some users, seen as hits and misses.
 
     Attributes:
         hits: (B, k) bool, best rank first; False where the score is minus infinity.
@@ -24,49 +25,86 @@ class RankedHits(NamedTuple):
     num_relevant: npt.NDArray[np.int64]
 
 
+class _Best(NamedTuple):
+    scores: Tensor  # (B, k), best first
+    items: Tensor
+
+
 def ranked_hits(
-    scores: Callable[[Tensor], Tensor],
+    scores: "Callable[[Tensor], Tensor] | Vectors",
     target: csr_array,
     users: npt.NDArray[np.int64],
     *,
     seen: csr_array | None,
-    seen_score: float,
+    seen_score: float = -torch.inf,
     k: int,
     batch_size: int,
+    item_block: int = 4096,
     device: torch.device | str | None,
-    progress: bool,
-) -> Iterator[RankedHits]:
-    """Batches of ``users``, in order. ``target`` and ``seen`` come from ``interactions``."""
-    if isinstance(scores, nn.Module) and hasattr(scores, "scores"):
-        raise TypeError(
-            "scores must be a function from users to scores of all items; got a model. "
-            "Pass its method: model.scores."
-        )
-    check_function("scores", scores)
+    progress: bool = False,
+) -> RankedHits:
+    """Hits of ``users``, in order. ``target`` and ``seen`` come from ``interactions``."""
     check_integer("batch_size", batch_size, at_least=1)
-    device = check_device(device)
+    rank = _ranker(scores, target.shape, seen, seen_score, k, item_block, device)
     num_items = target.shape[1]
     starts: Iterable[int] = range(0, len(users), batch_size)
     if progress:
         from tqdm import tqdm
 
         starts = tqdm(starts, desc="evaluate", unit="batch")
+    found = []
     for start in starts:
         batch = users[start : start + batch_size]
         with torch.no_grad():
-            matrix = _checked_scores(scores(torch.from_numpy(batch).to(device)), batch, num_items)
-            if seen is not None:
-                cells = tuple(torch.from_numpy(i).to(matrix.device) for i in seen[batch].nonzero())
-                # Out of place: the callable may have returned a tensor it keeps.
-                matrix = matrix.index_put(cells, matrix.new_tensor(seen_score))
-            best = matrix.topk(k, dim=1)
-        relevant = target[batch]
-        rows, columns = (index.astype(np.int64) for index in relevant.nonzero())
-        # One key per (row, item) turns membership in many small sets into one look-up.
-        keys = best.indices.cpu().numpy() + num_items * np.arange(len(batch))[:, None]
-        hits = np.isin(keys, rows * num_items + columns)
-        hits &= (best.values > -torch.inf).cpu().numpy()
-        yield RankedHits(hits, np.diff(relevant.indptr).astype(np.int64))
+            best = rank(batch)
+        rows, columns = (index.astype(np.int64) for index in target[batch].nonzero())
+        # One key per (row, item), in order, turns many small sets into one.
+        wanted = rows * num_items + columns
+        keys = best.items.cpu().numpy() + num_items * np.arange(len(batch))[:, None]
+        nearest = np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)
+        found.append((wanted[nearest] == keys) & (best.scores > -torch.inf).cpu().numpy())
+    return RankedHits(np.concatenate(found), np.diff(target.indptr)[users].astype(np.int64))
+
+
+def _ranker(
+    scores: "Callable[[Tensor], Tensor] | Vectors",
+    shape: tuple[int, int],
+    seen: csr_array | None,
+    seen_score: float,
+    k: int,
+    item_block: int,
+    device: torch.device | str | None,
+) -> Callable[[npt.NDArray[np.int64]], _Best]:
+    """What ranks the items for a batch of users."""
+    if isinstance(scores, tuple):
+        tables = check_vectors(scores)
+        if (got := tuple(map(len, tables))) != shape:
+            raise ValueError(
+                f"vectors must be of target's users and items, {shape}; got {got} rows."
+            )
+
+        def by_vectors(batch: npt.NDArray[np.int64]) -> _Best:
+            found = best_items(tables, batch, k, seen=seen, item_block=item_block, device=device)
+            return _Best(found.scores, found.items)
+
+        return by_vectors
+    if isinstance(scores, nn.Module) and hasattr(scores, "scores"):
+        raise TypeError(
+            "scores must be a function from users to scores of all items; got a model. "
+            "Pass its method: model.scores."
+        )
+    check_function("scores", scores)
+    where = check_device(device)
+
+    def by_scores(batch: npt.NDArray[np.int64]) -> _Best:
+        matrix = _checked_scores(scores(torch.from_numpy(batch).to(where)), batch, shape[1])
+        if seen is not None:
+            cells = tuple(torch.from_numpy(i).to(matrix.device) for i in seen[batch].nonzero())
+            # Out of place: the callable may have returned a tensor it keeps.
+            matrix = matrix.index_put(cells, matrix.new_tensor(seen_score))
+        return _Best(*matrix.topk(k, dim=1))
+
+    return by_scores
 
 
 def interactions(target: csr_array, seen: csr_array | None) -> tuple[csr_array, csr_array | None]:
@@ -136,8 +174,5 @@ def _checked_scores(matrix: Tensor, batch: npt.NDArray[np.int64], num_items: int
         )
     if matrix.max().isnan():  # the maximum is NaN where any score is
         row, item = matrix.isnan().nonzero()[0].tolist()
-        raise ValueError(
-            f"scores must not be NaN; the score of user {batch[row]} for item {item} is. "
-            "Has training diverged?"
-        )
+        raise ValueError(nan_score(batch[row], item))
     return matrix

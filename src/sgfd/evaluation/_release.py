@@ -32,7 +32,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sgfd._checks import check_sparse
+from sgfd._checks import check_function, check_sparse
 from sgfd.evaluation._metrics import check_hits, check_ks, check_relevant, ranking_metrics
 from sgfd.evaluation._ranking import RankedHits, interactions, ranked_hits, users_with_target
 
@@ -225,10 +225,11 @@ def _rank(
     batch_size: int,
     device: torch.device | str | None,
 ) -> RankedHits:
+    check_function("scores", scores)
     target, seen = interactions(target, seen)
     check_ks([k], target.shape[1], "items")
     users, _ = users_with_target(target, None)
-    batches = ranked_hits(
+    return ranked_hits(
         scores,
         target,
         users,
@@ -237,7 +238,4 @@ def _rank(
         k=k,
         batch_size=batch_size,
         device=device,
-        progress=False,
     )
-    hits, num_relevant = zip(*batches, strict=True)
-    return RankedHits(np.concatenate(hits), np.concatenate(num_relevant))

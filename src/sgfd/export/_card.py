@@ -3,7 +3,7 @@
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from sgfd._files import write_bytes
 
 _VERSION = 1
+_BLOCK = 2**22  # bytes held at a time, however large a file is
 
 
 def write_card(
@@ -40,10 +41,7 @@ def write_card(
         "sgfd": sgfd.__version__,
         "torch": str(torch.__version__),
         **content,
-        "files": {
-            name: {**said, **_print_of((path.parent / name).read_bytes())}
-            for name, said in files.items()
-        },
+        "files": {name: {**said, **_print_of(path.parent / name)} for name, said in files.items()},
     }
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     write_bytes(path, text.encode())
@@ -81,24 +79,40 @@ def checked_bytes(folder: Path, name: str, expected: Mapping[str, Any]) -> bytes
         FileNotFoundError: if it is not there.
         ValueError: if it is not the file that the card was written of.
     """
+    return b"".join(checked_blocks(folder, name, expected))
+
+
+def checked_blocks(folder: Path, name: str, expected: Mapping[str, Any]) -> Iterator[bytes]:
+    """The same, block by block: an error may come after the last."""
     if Path(name).name != name or "\\" in name:
         raise ValueError(f"A card lists files in its own folder; got {name!r}.")
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there, and its card lists it.")
-    data = path.read_bytes()
-    if len(data) != expected["bytes"]:
+    if (size := path.stat().st_size) != expected["bytes"]:
         raise ValueError(
-            f"{path} must have {expected['bytes']:,} bytes, as its card says; got {len(data):,}. "
+            f"{path} must have {expected['bytes']:,} bytes, as its card says; got {size:,}. "
             "It was cut short, or is of another export."
         )
-    if _print_of(data)["sha256"] != expected["sha256"]:
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+        yield block
+    if digest.hexdigest() != expected["sha256"]:
         raise ValueError(
             f"{path} must have the checksum that its card says; it has another. It was damaged, or "
             "is of another export."
         )
-    return data
 
 
-def _print_of(data: bytes) -> dict[str, object]:
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _print_of(path: Path) -> dict[str, object]:
+    digest = hashlib.sha256()
+    for block in _blocks(path):
+        digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block

@@ -14,6 +14,7 @@ from sgfd._checks import check_path
 from sgfd._extra import needed
 from sgfd._features import FeatureSource
 from sgfd._files import refuse_existing, write_bytes
+from sgfd._top_items import check_vectors
 from sgfd.export._arrays import file_name, save_features
 from sgfd.export._card import write_card
 from sgfd.export._checks import checked_features, checked_rows
@@ -161,18 +162,8 @@ def _tables(
 
 
 def _checked_pair(vectors: "tuple[FeatureSource, FeatureSource]") -> tuple[Tensor, Tensor]:
-    if not isinstance(vectors, (tuple, list)) or len(vectors) != 2:
-        raise TypeError(
-            "vectors must be a pair, users (num_users, D) and items (num_items, D), as "
-            f"model.vectors() gives them; got {type(vectors).__qualname__}."
-        )
-    users, items = checked_rows("users", vectors[0]), checked_rows("items", vectors[1])
-    if users.shape[1] != items.shape[1]:
-        raise ValueError(
-            "users and items must be of one width, that of their inner product; got "
-            f"{users.shape[1]} and {items.shape[1]}."
-        )
-    return users, items
+    users, items = check_vectors(vectors)
+    return checked_rows("users", users), checked_rows("items", items)
 
 
 def _checked_ids(name: str, given: Sequence[Hashable], rows: int | None) -> list[str | int]:

@@ -10,3 +10,5 @@ from sgfd.graph._message import edge_softmax as edge_softmax
 from sgfd.graph._message import propagate as propagate
 from sgfd.graph._message import sddmm as sddmm
 from sgfd.graph._message import spmm as spmm
+from sgfd.graph._neighbors import NeighborBatch as NeighborBatch
+from sgfd.graph._neighbors import NeighborSampler as NeighborSampler

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from sgfd._checks import check_number, check_sparse
 
+EPSILON = 1e-7  # added to degrees, as LightGCN's descendants do
+
 
 class Edges(NamedTuple):
     """The edges of a graph in one direction, as the kernels read them; made by ``Bipartite``.
@@ -87,7 +89,7 @@ class Bipartite(nn.Module):
         self,
         interactions: "csr_array | csr_matrix",
         *,
-        epsilon: float = 1e-7,
+        epsilon: float = EPSILON,
         index_dtype: torch.dtype = torch.int64,
     ) -> None:
         super().__init__()
@@ -143,8 +145,7 @@ class Bipartite(nn.Module):
     @property
     def edge_users(self) -> Tensor:
         """(E,) the user of each edge, in the order of values."""
-        users = torch.arange(self.num_users, device=self.user_ptr.device)
-        return users.repeat_interleave(self.user_ptr.diff(), output_size=self.num_edges)
+        return edge_rows(self.user_ptr, self.user_items)
 
     @property
     def edge_items(self) -> Tensor:
@@ -162,3 +163,9 @@ class Bipartite(nn.Module):
     def extra_repr(self) -> str:
         """The sizes."""
         return f"num_users={self.num_users}, num_items={self.num_items}, num_edges={self.num_edges}"
+
+
+def edge_rows(ptr: Tensor, column: Tensor) -> Tensor:
+    """(E,) the row of each edge, by row."""
+    rows = torch.arange(len(ptr) - 1, device=ptr.device)
+    return rows.repeat_interleave(ptr.diff(), output_size=len(column))

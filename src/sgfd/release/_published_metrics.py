@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -75,17 +74,8 @@ def published_metrics(
         return Cell(100 * accuracy.recall, 100 * accuracy.ndcg)
     target, seen = interactions(target, seen)
     users, _ = users_with_target(target, None)
-    batches = ranked_hits(
-        scores,
-        target,
-        users,
-        seen=seen,
-        seen_score=-torch.inf,
-        k=20,
-        batch_size=batch_size,
-        device=device,
-        progress=False,
+    ranked = ranked_hits(
+        scores, target, users, seen=seen, k=20, batch_size=batch_size, device=device
     )
-    hits, num_relevant = (np.concatenate(part) for part in zip(*batches, strict=True))
-    recall = ranking_metrics(hits, num_relevant, [20])["recall@20"]
-    return Cell(100 * float(recall.mean()), 100 * float(retrieved_ndcg(hits).mean()))
+    recall = ranking_metrics(ranked.hits, ranked.num_relevant, [20])["recall@20"]
+    return Cell(100 * float(recall.mean()), 100 * float(retrieved_ndcg(ranked.hits).mean()))

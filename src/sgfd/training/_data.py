@@ -1,14 +1,17 @@
 """Training batches and ranking tasks as Lightning wants them."""
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 
 from lightning import LightningDataModule
 from scipy.sparse import csr_array
 
 from sgfd._batch import Batch
-from sgfd._checks import check_integer
+from sgfd._checks import check_activations, check_integer
 from sgfd.data import Dataset, PairSampler
+from sgfd.distributed import Share, take_share
+
+Through: TypeAlias = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
 class BatchStream:
@@ -20,6 +23,8 @@ class BatchStream:
 
     Args:
         sampler: makes the batches of any position.
+        through: what an epoch's batches pass through, one by one and in order, such as
+            ``functools.partial(sgfd.data.prefetched, model=model)``; None for nothing.
 
     Example:
         >>> from sgfd.training import BatchStream
@@ -35,10 +40,11 @@ class BatchStream:
         (2, {'epoch': 1, 'batch': 0})
     """
 
-    def __init__(self, sampler: PairSampler) -> None:
+    def __init__(self, sampler: PairSampler, *, through: Through | None = None) -> None:
         if not isinstance(sampler, PairSampler):
             raise TypeError(f"sampler must be a PairSampler; got {type(sampler).__qualname__}.")
-        self._sampler = sampler
+        check_activations(through=through)
+        self._sampler, self._through = sampler, through or iter
         self._epoch = 0
         self._batch = 0
 
@@ -48,7 +54,7 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[Batch]:
         # Lightning asks for iterators that it never uses: nothing happens before the first batch.
-        for batch in self._sampler.epoch(self._epoch, start=self._batch):
+        for batch in self._through(self._sampler.epoch(self._epoch, start=self._batch)):
             self._batch += 1
             if self._batch == len(self):
                 self._epoch, self._batch = self._epoch + 1, 0
@@ -101,6 +107,8 @@ class InteractionDataModule(LightningDataModule):
     that two models trained with one seed see the same batches. They are drawn in the training
     process, vectorized: worker processes would only slow them down.
 
+    In several processes all make the same batches, and each trains on its ``Share``.
+
     A checkpoint of Lightning's holds the seed and the position.
 
     Args:
@@ -109,6 +117,7 @@ class InteractionDataModule(LightningDataModule):
         batch_size: pairs per batch.
         num_negatives: negatives per pair; 0 for models without negative sampling.
         seed: of the order and the negatives, 0 or more.
+        through: what an epoch's batches pass through (see ``BatchStream``).
 
     Raises:
         ValueError: if an argument is out of range or a user has seen every item.
@@ -122,7 +131,13 @@ class InteractionDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, dataset: Dataset, *, batch_size: int = 2048, num_negatives: int = 1, seed: int = 0
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int = 2048,
+        num_negatives: int = 1,
+        seed: int = 0,
+        through: Through | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(dataset, Dataset):
@@ -134,12 +149,24 @@ class InteractionDataModule(LightningDataModule):
         self._stream = BatchStream(
             PairSampler(
                 dataset.train, batch_size=batch_size, num_negatives=num_negatives, seed=seed
-            )
+            ),
+            through=through,
         )
 
     def train_dataloader(self) -> BatchStream:
         """Batches of training pairs, the same stream at every call."""
         return self._stream
+
+    def on_before_batch_transfer(
+        self,
+        batch: Batch | RankingTask,
+        dataloader_idx: int,  # noqa: ARG002
+    ) -> Batch | RankingTask | Share:
+        """Where there are several processes, takes this one's share of a training batch."""
+        trainer = self.trainer
+        if trainer is None or trainer.world_size == 1 or not isinstance(batch, Batch):
+            return batch
+        return take_share(batch, rank=trainer.global_rank, world_size=trainer.world_size)
 
     def val_dataloader(self) -> Iterable[RankingTask]:
         """The validation part, as one task."""

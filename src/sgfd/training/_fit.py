@@ -1,16 +1,16 @@
 """Training from start to best epoch in one call."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from sgfd._checks import check_path
+from sgfd._checks import check_integer, check_path
 from sgfd.data import Dataset
 from sgfd.training._checkpoint import AtomicCheckpointIO
 from sgfd.training._checks import check_model, check_settings, checkpoint_to_resume
@@ -18,6 +18,14 @@ from sgfd.training._data import InteractionDataModule
 from sgfd.training._generators import seeded_generators
 from sgfd.training._history import EpochRecord, History
 from sgfd.training._module import MakeOptimizer, RecommenderModule
+from sgfd.training._processes import (
+    check_processes,
+    lost_processes_named,
+    read_ahead,
+    seed_of,
+    teacher_rests,
+    ways,
+)
 from sgfd.training._progress import RunProgress
 from sgfd.training._quiet import quiet_lightning
 from sgfd.training._resume import ExactResume, check_resumable, run_identity
@@ -56,6 +64,7 @@ def fit(
     optimizer: MakeOptimizer | None = None,
     schedule: Schedule | None = None,
     num_negatives: int = 1,
+    prefetch: int = 0,
     monitor: str = "ndcg@20",
     patience: int | None = 10,
     ks: Sequence[int] = (10, 20),
@@ -65,13 +74,19 @@ def fit(
     checkpoint_every: int | None = None,
     tensorboard: bool = True,
     accelerator: str = "auto",
+    devices: int = 1,
+    strategy: str = "auto",
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
     """Train a recommender, plain or distilled, and leave it with its best epoch's parameters.
 
     After each epoch the model ranks all items for the users of ``dataset.valid``, with
-    ``dataset.train`` left out; the test part is not touched. Training uses one device.
+    ``dataset.train`` left out; the test part is not touched.
+
+    Several ``devices`` are as many processes, each of which trains on its share of every batch.
+    They give what one gives, up to rounding, but for dropout and two terms of MAML. All return
+    the same; only the first writes files (see the page "Several processes").
 
     The same seed gives the same batches for any two models, and the same numbers for one model.
     The global generators of Python, NumPy and torch (dropout draws from the last) are seeded
@@ -96,13 +111,15 @@ def fit(
         max_epochs: epochs at most.
         batch_size: training pairs per step.
         learning_rate: of Adam.
-        weight_decay: of Adam.
+        weight_decay: of Adam; not of sparse embeddings, which ``LazyAdam`` trains.
         optimizer: makes another optimizer from the parameters, and replaces the two above.
         schedule: for a ``Distilled`` model, from the number of steps taken (an int, from 0) to the
             ``(ce_weight, kd_weight)`` of the next one, such as ``warm_up(0.1, 0.01, steps=500)``;
             recorded with the terms. It must depend on nothing but the step. The loss has its own
             weights again afterwards; None trains with those.
         num_negatives: sampled per pair; 0 for models that read none (BM3).
+        prefetch: how many batches ahead a thread reads the rows of memory maps (see
+            ``sgfd.data.prefetched``); numbers and checkpoints are the same.
         monitor: the metric to maximize, of those in ``sgfd.evaluation.ranking_metrics`` at one of
             ``ks``.
         patience: epochs without improvement before the run stops; None never stops it.
@@ -116,6 +133,9 @@ def fit(
         tensorboard: whether a directory gets TensorBoard logs, of every term every 50 steps and of
             means and metrics every epoch.
         accelerator: of Lightning: "auto", "cpu", "gpu", ...
+        devices: how many processes, each with a device of its own (of a CPU, with some cores).
+            Lightning starts the script again for each but the first, unless ``torchrun`` did.
+        strategy: "ddp" (DistributedDataParallel), or "auto" for that with several devices.
         progress: show a progress bar.
         callbacks: of Lightning, of your own; their ``state_dict`` is in the checkpoint.
 
@@ -126,6 +146,7 @@ def fit(
             validation part, or a resumed run is not the same run.
         FileExistsError: if the directory has a run in it and ``resume`` is False.
         FloatingPointError: if the loss is not finite.
+        RuntimeError: if another process of the run has ended.
 
     Example:
         >>> from sgfd.training import fit
@@ -147,8 +168,14 @@ def fit(
         callbacks=callbacks,
     )
     check_model(model, dataset, ks=ks)
+    check_integer("prefetch", prefetch, at_least=0)
+    check_processes(devices, strategy)
     data = InteractionDataModule(
-        dataset, batch_size=batch_size, num_negatives=num_negatives, seed=seed
+        dataset,
+        batch_size=batch_size,
+        num_negatives=num_negatives,
+        seed=seed,
+        through=partial(read_ahead, model=model, depth=prefetch) if prefetch else None,
     )
     module = RecommenderModule(
         model,
@@ -179,25 +206,28 @@ def fit(
             )
             loggers.append(logger)
 
+    steps = max_epochs * len(data.train_dataloader())
+    how = ways(devices, strategy, unused=teacher_rests(model, schedule, steps))
     where = next(model.parameters()).device
     model.train()
     with quiet_lightning(), torch.enable_grad():
         trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
-            devices=1,
+            devices=devices,
+            strategy=how.strategy,
             callbacks=parts,
             logger=loggers,
             log_every_n_steps=min(50, len(data.train_dataloader())),
-            # One process, whatever the cluster's variables say.
-            plugins=[AtomicCheckpointIO(), LightningEnvironment()],
+            plugins=[AtomicCheckpointIO(), *how.plugins],
             num_sanity_val_steps=0,
             enable_checkpointing=folder is not None,
             enable_model_summary=False,
             enable_progress_bar=False,
         )
         try:
-            with seeded_generators(seed, trainer.strategy.root_device):
+            own, device = seed_of(seed, trainer.global_rank), trainer.strategy.root_device
+            with lost_processes_named(folder), seeded_generators(own, device):
                 trainer.fit(module, datamodule=data, ckpt_path=start)
         except SystemExit as exit:
             # Lightning turns Ctrl-C into an exit, which would end a notebook's kernel.

@@ -127,10 +127,10 @@ class History(Callback):
                 name: part.detach().cpu().clone() if isinstance(part, Tensor) else deepcopy(part)
                 for name, part in pl_module.model.state_dict().items()
             }
-            if self._directory is not None:
+            if self._directory is not None and trainer.is_global_zero:
                 best = self.best_parameters
                 replace_file(self._directory / "best.pt", lambda file: torch.save(best, file))
-        if self._directory is not None:
+        if self._directory is not None and trainer.is_global_zero:
             replace_file(self._directory / "history.csv", lambda file: file.write(self._csv()))
         if self.stopped:
             trainer.should_stop = True

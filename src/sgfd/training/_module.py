@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import LightningModule
 from torch import Tensor, nn
 
 from sgfd._batch import Batch
 from sgfd._checks import check_activations, check_number
 from sgfd._distilled import Distilled
-from sgfd.backbones import Recommender
-from sgfd.evaluation import evaluate
+from sgfd.backbones import LazyAdam, Recommender
+from sgfd.backbones._lazy_adam import sparse_parameters
+from sgfd.distributed import Share, joined_counts, joined_evaluation
 from sgfd.evaluation._metrics import check_ks
 from sgfd.training._data import RankingTask
 from sgfd.training._schedule import Schedule, check_schedule, weighted, weights_at
@@ -120,25 +122,37 @@ class RecommenderModule(LightningModule):
         self._ks = tuple(ks)
         self._schedule = schedule
 
-    def training_step(self, batch: Batch) -> dict[str, Any]:
-        """The loss of a batch, under ``loss``, and its terms, under ``terms``."""
-        terms = self._terms(batch)
+    def training_step(self, batch: Batch | Share) -> dict[str, Any]:
+        """The loss of a batch, under ``loss``, and its terms, under ``terms``.
+
+        Of a ``Share``, the loss is such that the mean of all processes' gradients is that of the
+        whole batch, and the terms are those of the whole batch.
+        """
+        if isinstance(batch, Share):
+            with joined_counts(self.model, fraction=batch.fraction):
+                terms = self._terms(batch.batch)
+            loss = terms["total"] * (batch.fraction * dist.get_world_size())
+            parts = torch.stack([term.detach() for term in terms.values()]) * batch.fraction
+            dist.all_reduce(parts)
+            terms = dict(zip(terms, parts, strict=True))
+        else:
+            terms = self._terms(batch)
+            loss = terms["total"]
         # Not on_epoch: Lightning's means over an epoch begin anew when it is resumed midway.
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_epoch=False)
-        return {"loss": terms["total"], "terms": terms}
+        return {"loss": loss, "terms": terms}
 
     def validation_step(self, task: RankingTask) -> None:
         """Ranks all items for every user with a validation item."""
         self.metrics = self._rank(task)
-        self.log_dict({f"val/{name}": mean for name, mean in self.metrics.items()}, batch_size=1)
+        self._log_metrics("val", self.metrics)
 
     def test_step(self, task: RankingTask) -> None:
         """Ranks all items for every user with a test item."""
-        means = self._rank(task)
-        self.log_dict({f"test/{name}": mean for name, mean in means.items()}, batch_size=1)
+        self._log_metrics("test", self._rank(task))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over all parameters, or what ``optimizer`` makes of them."""
+        """Adam over all parameters, LazyAdam if some are sparse, or what ``optimizer`` makes."""
         if self._make_optimizer is not None:
             made = self._make_optimizer(self.parameters())
             if not isinstance(made, torch.optim.Optimizer):
@@ -147,6 +161,8 @@ class RecommenderModule(LightningModule):
                     f"{made!r}."
                 )
             return made
+        if any(True for _ in sparse_parameters(self)):
+            return LazyAdam(self, lr=self._learning_rate, weight_decay=self._weight_decay)
         # On a CPU in one pass over memory (3 times faster); elsewhere torch's own choice.
         on_cpu = all(p.device.type == "cpu" for p in self.parameters())
         return torch.optim.Adam(
@@ -171,5 +187,11 @@ class RecommenderModule(LightningModule):
         own = self.model.backbone if isinstance(self.model, Distilled) else self.model
         # Ours compute once what users share; a stranger's "scorer" may be anything.
         scores: Any = own.scorer() if isinstance(own, Recommender) else self.model.scores
-        result = evaluate(scores, task.target, seen=task.seen, ks=self._ks, device=self.device)
-        return result.means()
+        return joined_evaluation(
+            scores, task.target, seen=task.seen, ks=self._ks, device=self.device
+        ).means()
+
+    def _log_metrics(self, part: str, metrics: dict[str, float]) -> None:
+        # Alike in all processes: to say so (sync_dist) keeps Lightning from warning of it.
+        named = {f"{part}/{name}": mean for name, mean in metrics.items()}
+        self.log_dict(named, batch_size=1, sync_dist=self.trainer.world_size > 1)

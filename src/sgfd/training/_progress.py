@@ -31,6 +31,7 @@ class RunProgress(Callback):
             total=total,
             initial=trainer.global_step,
             unit="step",
+            disable=not trainer.is_global_zero,
             dynamic_ncols=True,
             # A log file keeps every line that a terminal would overwrite.
             mininterval=0.1 if sys.stderr.isatty() else 10.0,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch.distributed as dist
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from scipy.sparse import csr_array
@@ -81,16 +82,31 @@ class ExactResume(Checkpoint):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the generators and the identity to a checkpoint."""
-        states = generator_states(trainer.strategy.root_device)
+        """Adds every process's generators, and the identity, to a checkpoint."""
+        own = generator_states(trainer.strategy.root_device)
+        states = [own]
+        if trainer.world_size > 1:
+            states = states * trainer.world_size
+            dist.all_gather_object(states, own)
         checkpoint["sgfd"] = {"generators": states, "identity": self.identity}
 
     @override
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keeps the generators' states until training starts."""
-        self._states = checkpoint["sgfd"]["generators"]
+        """Keeps the generators' states until training starts.
+
+        Raises:
+            ValueError: if the checkpoint is of another number of processes.
+        """
+        states = checkpoint["sgfd"]["generators"]
+        if len(states) != trainer.world_size:
+            raise ValueError(
+                f"A run of {len(states)} processes must go on with as many, each of which goes on "
+                f"with its own random numbers; got {trainer.world_size}. Set devices to what it "
+                "was, or start again in another directory."
+            )
+        self._states = states[trainer.global_rank]
 
 
 def run_identity(
