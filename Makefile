@@ -4,13 +4,15 @@
 # `make check` is `make test` without installing again. For the documentation:
 #   make docs         docs/_build/html, warnings are errors, the examples are run
 #   make docs-check   the same, looked at in a headless Chromium (Debian: apt-get install chromium)
+# Speed and memory beside the straightforward way, a few minutes on a quiet machine:
+#   make bench        runs/bench; make bench ARGS=--full takes longer
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # 1 thread: what is tested is small, and more threads only get in each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check docs docs-check dist clean
+.PHONY: quickstart test check bench docs docs-check dist clean
 
 $(VENV)/quickstart: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +35,9 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+
+bench: $(VENV)/all
+	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 docs: $(VENV)/all
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html

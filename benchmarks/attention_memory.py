@@ -1,6 +1,6 @@
 """Memory of attention over the edges of a graph: O(E + N D) by the kernels, O(E D) by gathering.
 
-    python benchmarks/attention_memory.py [--edges 2000000] [--out attention.json]
+    python -m benchmarks.attention_memory [--edges 2000000] [--out attention.json]
 
 Forward and backward of one attention (a score per edge, softmax, weighted sum) over a random graph
 of E edges and N = E / 20 nodes on each side, at growing width D. Each measurement is the peak of a
@@ -9,18 +9,17 @@ process of its own, less that of one which makes only the inputs. Both ways are 
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from memory import peak_mb
 from scipy.sparse import csr_array
 from torch import Tensor
 from tqdm import tqdm
 
 from sgfd.graph import Bipartite, edge_softmax, sddmm, spmm, use_backend
+
+from .memory import peak_of
 
 WAYS = ("inputs", "torch", "torch-sparse", "gathered")
 
@@ -60,7 +59,7 @@ def gathered(graph: Bipartite, users: Tensor, items: Tensor) -> Tensor:
 
 
 def run(way: str, edges: int, width: int) -> None:
-    """One forward and backward; prints the peak."""
+    """One forward and backward."""
     adjacency = graph(edges)
     users, items = inputs(adjacency, width)
     if way == "gathered":
@@ -68,7 +67,6 @@ def run(way: str, edges: int, width: int) -> None:
     elif way != "inputs":
         with use_backend(way):
             kernels(adjacency, users, items).sum().backward()
-    print(peak_mb())
 
 
 def check_equal() -> None:
@@ -87,22 +85,13 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[16, 32, 64, 128])
     parser.add_argument("--ways", nargs="+", choices=WAYS[1:], default=["torch", "gathered"])
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.run:
-        way, edges, width = args.run
-        run(way, int(edges), int(width))
-        return
     check_equal()
     rows = []
     print(f"{args.edges:,} edges, {args.edges // 20:,} nodes on each side; MB above the inputs")
     print(("{:>14}" * (len(args.ways) + 2)).format("width", "E x D x 4 B", *args.ways))
     for width in tqdm(args.widths, leave=False):
-        peaks = {}
-        for way in ("inputs", *args.ways):
-            command = [sys.executable, __file__, "--run", way, str(args.edges), str(width)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            peaks[way] = float(done.stdout)
+        peaks = {w: peak_of(run, w, args.edges, width) for w in ("inputs", *args.ways)}
         above = {way: peaks[way] - peaks["inputs"] for way in args.ways}
         size = args.edges * width * 4 / 2**20
         rows.append({"edges": args.edges, "width": width, "edges_by_width_mb": size, **above})

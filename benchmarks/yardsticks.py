@@ -1,29 +1,35 @@
 """The same training losses the straightforward way, as the release and MMRec write them.
 
-Each computes what a distilled backbone of ours computes, from the very same parameters, with none
-of the savings: the teacher reads every row of the batch, repeats and all; every step
+Each computes what a backbone of ours computes, plain or distilled, from the very same parameters,
+with none of the savings: the teacher reads every row of the batch, repeats and all; every step
 projects the whole catalog; chains of linear layers stay chains; messages are (edges, width)
-tensors that are gathered and scattered. ``steps.py`` checks that both agree before timing them.
+tensors that are gathered and scattered.
 """
 
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd import Distilled, Semantics
-from sgfd.backbones import BM3, GRCN, MAML, VBPR, Batch, covariance_penalty
+from sgfd.backbones import BM3, GRCN, MAML, VBPR, Batch, Recommender, covariance_penalty
 
 
 def unit(x: Tensor) -> Tensor:
     return F.normalize(x, dim=-1)
 
 
-def project(model: Distilled, features: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Each student's ``forward`` and ``embed`` of the whole catalog, by one product."""
+def project(model: nn.Module, features: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """What a backbone and what the distillation loss reads of the catalog, by one product."""
     read = {}
     for m, table in features.items():
+        if not isinstance(model, Distilled):
+            layer = model.projections[m]
+            y = F.linear(table, layer.weight, layer.bias)
+            read[m] = (y, y)
+            continue
         student = model.student(m)
         y = F.linear(table, student.weight, student.bias)
         forward = y if student.activation is None else student.activation(y)
@@ -173,9 +179,23 @@ def maml(model: MAML, batch: Batch, read: dict[str, Tensor], _: None) -> Tensor:
     return loss + model.reg_weight * (a - 1).square().mean()
 
 
-YARDSTICKS: dict[type[nn.Module], Callable[..., Tensor]] = {
+LOSSES: dict[type[nn.Module], Callable[..., Tensor]] = {
     BM3: bm3,
     GRCN: grcn,
     MAML: maml,
     VBPR: vbpr,
 }
+
+
+def structure(backbone: str, train: csr_array, model: Recommender) -> Tensor | None:
+    """What a loss reads of the graph: GRCN's edges (2, E), BM3's adjacency as COO."""
+    users, items = (torch.from_numpy(x).long() for x in train.nonzero())
+    ends = torch.stack([users, items + model.num_users])
+    if backbone == "grcn":
+        return ends
+    if backbone != "bm3":
+        return None
+    assert isinstance(model, BM3)
+    nodes = model.num_users + model.num_items
+    both, weights = torch.cat([ends, ends.flip(0)], 1), model.graph.weights.repeat(2)
+    return torch.sparse_coo_tensor(both, weights, (nodes, nodes), check_invariants=True).coalesce()

@@ -1,0 +1,1 @@
+"""How time and memory grow with the catalog; ``python -m benchmarks.growth``."""
