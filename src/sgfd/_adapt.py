@@ -30,10 +30,11 @@ def distinct_items(items: Any, labels: Tensor, *, look: bool) -> Distinct:
     Args:
         items: of the batch.
         labels: one per item.
-        look: whether they are looked at where that device is no CPU, and has to be waited for.
+        look: whether they are looked at where that device has to be waited for, and itself refuses
+            what is out of range.
     """
     found, num_items = distinct(item_indices(items).to(labels.device, torch.int64)), len(labels)
-    if labels.device.type != "cpu" and not look:
+    if labels.device.type not in ("cpu", "mps") and not look:  # these say nothing themselves
         return found
     if found.values[0] < 0 or found.values[-1] >= num_items:
         raise ValueError(

@@ -137,11 +137,11 @@ class FeatureTable(nn.Module):
         finally:
             self._kept = None
 
-    def whole(self) -> Tensor | None:
-        """(N, F) what ``forward()`` gives, if that is at hand without any work."""
-        if self.mapped is None and self.present is None:
+    def whole(self, dtype: torch.dtype) -> Tensor | None:
+        """(N, F) what ``forward(None, dtype)`` gives, if that is at hand without any work."""
+        if self.mapped is None and self.present is None and self.values.dtype == dtype:
             return self.values
-        read = None if self._kept is None else self._kept.find(None, self.values, self.dtype)
+        read = None if self._kept is None else self._kept.find(None, self.values, dtype)
         return None if read is None else read.values
 
     def _read(self, rows: Tensor | None, dtype: torch.dtype) -> Rows:

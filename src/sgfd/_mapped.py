@@ -1,6 +1,7 @@
 """Rows of a memory map, without the pages between them."""
 
 import mmap
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,12 @@ def _announce(mapped: "npt.NDArray[Any]", rows: "npt.NDArray[np.int64]") -> None
     if not (isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED") and by_row):
         return
     rows = rows[(rows >= 0) & (rows < len(mapped))]  # what is out of range, indexing refuses
+    rows = rows.astype(np.int64)  # bytes do not fit in int32
     if rows.size:
         first = _address(mapped) - _address(np.frombuffer(source, np.uint8))
         for start, end in spans(first + rows * step, mapped.shape[1] * within):
-            source.madvise(mmap.MADV_WILLNEED, start, end - start)
+            with suppress(OSError):  # a hint, which some file systems do not take
+                source.madvise(mmap.MADV_WILLNEED, start, end - start)
 
 
 def _address(array: "npt.NDArray[Any]") -> int:

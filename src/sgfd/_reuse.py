@@ -81,7 +81,7 @@ class Product:
         if made is None or (torch.is_grad_enabled() and not made.output.requires_grad):
             return student.embed(x)
         if made.holds(student):
-            whole = source.whole() if isinstance(source, FeatureTable) else source
+            whole = source.whole(made.given.dtype) if isinstance(source, FeatureTable) else source
             if made.given is x:
                 embedded = student.embed_output(made.output)
             elif whole is not None and _same(made.given, whole):

@@ -56,8 +56,8 @@ def top_items(
     """The ``k`` best items of many users, leaving out what each has seen.
 
     Finds what ``model.recommend`` does, but for items whose scores are equal up to rounding. It
-    takes the product of some users with a block of items at a time and keeps the best so far: at
-    most ``batch_size * item_block`` scores are held, 16 MB, and never a row of all items. Seen
+    takes the product of some users with a block of items at a time and keeps the best so far: a
+    few times ``batch_size * item_block`` scores are held, 16 MB, never a row of all items. Seen
     items are masked block by block, so none takes a place in the list.
 
     Args:
@@ -102,7 +102,7 @@ def top_items(
     if seen is not None:
         check_seen(seen, (len(rows), len(columns)))
         seen = csr_array(seen)
-    batches: Iterable[Tensor] = torch.split(users.cpu(), batch_size)
+    batches: Iterable[Tensor] = torch.split(users.cpu(), int(batch_size))
     if progress:
         from tqdm import tqdm
 
@@ -158,6 +158,7 @@ def best_items(
     items = vectors[1]
     where = items.device if isinstance(items, Tensor) and device is None else check_device(device)
     u = _rows(vectors[0], users, where)
+    u = u.to(torch.promote_types(u.dtype, _rows(items, slice(0, 0), where).dtype))
     num_items = len(items)
     # Whole groups: what is beyond the items stays minus infinity.
     width = _GROUP * -(-min(item_block, num_items) // _GROUP)

@@ -143,3 +143,20 @@ def test_parts_of_another_graph_and_kept_outputs_are_refused():
     model = GRCN(interactions()[:, :30], {m: x[:30] for m, x in features().items()}, dim=6)
     with pytest.raises(ValueError, match=r"A batch's item_nodes must be in 0\.\.29; got"):
         model(part_of(5))
+
+
+def test_pairs_that_were_changed_after_their_part_was_drawn_are_refused():
+    part, model = part_of(1), GRCN(interactions(), features(), dim=4)
+    assert 40 not in part.user_nodes
+    with pytest.raises(ValueError, match="user_nodes must ascend and hold all that its pairs name"):
+        model(part._replace(users=torch.tensor([0, 40])))
+    with pytest.raises(ValueError, match="item_nodes must ascend"):
+        model(part._replace(item_nodes=part.item_nodes.flip(0)))
+
+
+def test_sparse_tables_that_a_whole_graph_reads_are_named():
+    model = GRCN(interactions(), features(), dim=4, sparse=True)
+    optimizer = LazyAdam(model)
+    model(batch()).backward()
+    with pytest.raises(RuntimeError, match="sparse=True got a dense gradient.*NeighborBatch"):
+        optimizer.step()

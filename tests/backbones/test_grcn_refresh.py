@@ -216,3 +216,9 @@ def test_training_with_it_learns():
 def test_fewer_steps_than_one_are_refused():
     with pytest.raises(ValueError, match="refresh_every must be an integer of at least 1; got 0"):
         model_of(0)
+
+
+def test_batches_of_int32_are_those_of_int64():
+    a, b = model_of(3), model_of(3)
+    for _ in range(4):
+        assert a(Batch(*(x.int() for x in batch()))) == b(batch())

@@ -155,3 +155,10 @@ def test_large_finite_numbers_whose_sum_is_not_are_taken(dtype, tmp_path):
     x = np.full((4, 8), np.finfo(dtype).max, dtype=dtype)
     for source in (x, saved(tmp_path / "x.npy", x)):
         assert torch.equal(FeatureTable(source, name="x")(torch.tensor([2])), torch.tensor(x[:1]))
+
+
+def test_rows_beyond_two_gigabytes_may_be_int32(tmp_path):
+    # A file with holes: it takes no room on the disk.
+    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(300_000, 2048))
+    mapped[299_999] = np.arange(2048)
+    assert np.array_equal(gather(mapped, np.array([299_999], np.int32))[0], np.arange(2048))

@@ -150,3 +150,19 @@ def test_files_that_are_there_are_kept_unless_told_otherwise(tmp_path):
     assert not (tmp_path / "out" / "image_feat.npy").exists()
     join_features(tmp_path / "out", overwrite=True)
     assert np.load(tmp_path / "out" / "text_feat.npy").shape == (streamed.ITEMS, 5)
+
+
+def test_sizes_may_be_integers_of_numpy(tmp_path):
+    model = streamed.model(tmp_path)
+    parts = written(model, tmp_path / "out", 2, chunk_size=np.int64(streamed.CHUNK))
+    assert json.loads((parts / "0-of-2.json").read_text())["chunk_size"] == streamed.CHUNK
+
+
+def test_parts_that_do_not_meet_are_refused(tmp_path):
+    parts = written(streamed.model(tmp_path), tmp_path / "out", 2)
+    card = parts / "1-of-2.json"
+    said = json.loads(card.read_text())
+    said["rows"][0] += 1
+    card.write_text(json.dumps(said))
+    with pytest.raises(ValueError, match="must hold parts that meet, of every modality"):
+        join_features(tmp_path / "out")

@@ -52,7 +52,7 @@ class OutputCache(nn.Module):
         else:
             for m, kept in zip(self._modalities, self.outputs, strict=True):
                 fresh = project(m, rows)
-                found[m] = kept.to(fresh.dtype).index_copy(0, rows, fresh)
+                found[m] = kept.to(fresh.dtype).index_copy(0, rows.long(), fresh)
         self.age.add_(1).remainder_(self._every)
         return found
 

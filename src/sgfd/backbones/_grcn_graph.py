@@ -135,12 +135,19 @@ def check_nodes(batch: NeighborBatch, model: Sized, refresh_every: int) -> None:
             "refresh_every must be 1 for a NeighborBatch, which reads the features of its own "
             f"nodes alone; got a model with refresh_every={refresh_every}."
         )
-    for name, nodes, size in (
-        ("user_nodes", batch.user_nodes, model.num_users),
-        ("item_nodes", batch.item_nodes, model.num_items),
+    named = torch.cat([batch.items.flatten(), batch.negatives.flatten()])
+    for name, nodes, size, read in (
+        ("user_nodes", batch.user_nodes, model.num_users, batch.users),
+        ("item_nodes", batch.item_nodes, model.num_items, named),
     ):
-        if nodes.device.type == "cpu":
-            check_range(f"A batch's {name} must be", nodes, size)
+        if nodes.device.type != "cpu" or torch.compiler.is_compiling():
+            continue
+        check_range(f"A batch's {name} must be", nodes, size)
+        if not (nodes.diff() > 0).all() or not torch.isin(read, nodes).all():
+            raise ValueError(
+                f"A batch's {name} must ascend and hold all that its pairs name; they do not. "
+                "Change pairs first, then let NeighborSampler draw the part around them."
+            )
 
 
 def _rows(table: nn.Module, rows: Tensor | None) -> Tensor:

@@ -104,11 +104,20 @@ class LazyAdam(torch.optim.Optimizer):
 
         Returns:
             Its loss, None without one.
+
+        Raises:
+            RuntimeError: if an embedding with ``sparse=True`` got a dense gradient.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        grads = [p.grad for p in self.param_groups[0]["params"] if p.grad is not None]
+        if not all(grad.is_sparse for grad in grads):
+            raise RuntimeError(
+                "An embedding with sparse=True got a dense gradient: the model read its whole "
+                "table (GRCN does for any batch but a NeighborBatch). Build it with sparse=False."
+            )
         # Groups and state are this one's, so that schedulers and checkpoints find all here.
         for part, group in zip(self._parts, self.param_groups, strict=True):
             part.param_groups, part.state = [group], self.state

@@ -38,7 +38,8 @@ def prefetched(
         batches: such as ``PairSampler.epoch(0)``.
         model: one of the backbones, or ``distill(...)`` of one; not its DistributedDataParallel.
         depth: how many batches are read ahead, at least 1. Each takes its rows' memory.
-        items: the items whose features a batch's loss reads; None for ``model.items_of``.
+        items: the items whose features a batch's loss reads; None for ``model.items_of``, which
+            for a ``NeighborBatch`` are not all (``lambda batch: batch.item_nodes``).
 
     Yields:
         Each batch.

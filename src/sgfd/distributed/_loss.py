@@ -29,7 +29,8 @@ def joined_counts(
     All processes must enter it together. No gradient flows through the counts.
 
     Args:
-        model: whatever has one ``SGFDLoss`` or more inside; without any, nothing happens.
+        model: whatever has one ``SGFDLoss`` or more inside; without any, or in one process,
+            nothing happens.
         fraction: the process's part of all pairs, in 0..1; ``1 / P`` where parts are equal.
         group: of the processes; None for all.
 
@@ -47,6 +48,8 @@ def joined_counts(
         return total * fraction if fraction > 0 else count
 
     losses = [module for module in model.modules() if isinstance(module, SGFDLoss)]
+    if place(group)[1] == 1:
+        losses = []
     with ExitStack() as stack:
         for loss in losses:
             stack.enter_context(_set(loss, joined))

@@ -48,6 +48,11 @@ def take_share(batch: Sequence[Tensor], *, rank: int, world_size: int) -> Share:
     """
     check_integer("world_size", world_size, at_least=1)
     check_integer("rank", rank, at_least=0, below=world_size)
+    if len(batch) != 3:
+        raise ValueError(
+            "A batch must be users, items and negatives, of which a share is taken before "
+            f"neighbors are drawn around it; got {len(batch)} parts."
+        )
     for part in batch:
         check_tensor("A part of the batch", part)
     whole = Batch(*batch)

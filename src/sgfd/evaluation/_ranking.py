@@ -76,7 +76,7 @@ def _ranker(
     device: torch.device | str | None,
 ) -> Callable[[npt.NDArray[np.int64]], _Best]:
     """What ranks the items for a batch of users."""
-    if isinstance(scores, tuple):
+    if isinstance(scores, (tuple, list)):
         tables = check_vectors(scores)
         if (got := tuple(map(len, tables))) != shape:
             raise ValueError(

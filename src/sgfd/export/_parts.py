@@ -59,10 +59,10 @@ def checked_part(part: "tuple[int, int] | None", num_items: int, chunk_size: int
         raise ValueError(f"part must be (rank, world), e.g. (0, 4); got {part!r}.")
     check_integer("world, the second of part,", part[1], at_least=1)
     check_integer("rank, the first of part,", part[0], at_least=0, below=part[1])
-    rank, world = map(int, part)
+    rank, world, chunk_size = map(int, (*part, chunk_size))
     chunks = -(-num_items // chunk_size)
     start, stop = (chunks * n // world * chunk_size for n in (rank, rank + 1))
-    return Part(rank, world, min(start, num_items), min(stop, num_items), int(chunk_size))
+    return Part(rank, world, min(start, num_items), min(stop, num_items), chunk_size)
 
 
 def write_part_card(
@@ -122,8 +122,8 @@ def join_features(folder: "str | PathLike[str]", *, overwrite: bool = False) -> 
         ['image_feat.npy', 'text_feat.npy']
     """
     folder = check_path("folder", folder)
-    cards = _cards(folder)
     try:
+        cards = _cards(folder)
         return _join(folder, cards, overwrite=overwrite)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(
@@ -183,6 +183,11 @@ def _cards(folder: Path) -> "list[dict[str, Any]]":
         )
     if ranks != list(range(world)):
         raise ValueError(f"{folder / PARTS} must hold each part once; got parts {ranks}.")
+    ends = [0, *(row for card in cards for row in card["rows"]), runs[0]["num_items"]]
+    every = runs[0]["joined"].keys()
+    complete = all({file["modality"] for file in c["files"].values()} == every for c in cards)
+    if ends[::2] != ends[1::2] or not complete:
+        raise ValueError(f"{folder / PARTS} must hold parts that meet, of every modality.")
     return cards
 
 

@@ -112,7 +112,7 @@ def stream_features(
 
 def _checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(np.void if dtype is None else dtype)  # NumPy takes None for float64
     except TypeError:
         found = np.dtype(np.void)
     if found.kind != "f" or found.itemsize > 8:

@@ -2,7 +2,7 @@
 
 Every function draws on the Axes it is given, or on new ones, and returns what it drew on; saving
 and showing are the caller's. Classes and runs differ by color *and* by marker or line style, in
-the Okabe-Ito palette, so that the pictures survive greyscale and color blindness.
+the Okabe-Ito palette, so that the pictures survive grayscale and color blindness.
 """
 
 from sgfd.plots._accuracy import ClassAccuracy as ClassAccuracy

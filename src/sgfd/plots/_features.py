@@ -43,7 +43,7 @@ def plot_features(
 
     Args:
         features: (N, D) real, one row per item.
-        labels: (N,) integers, negative where unknown (drawn in light grey).
+        labels: (N,) integers, negative where unknown (drawn in light gray).
         label_names: name by label; None shows the numbers.
         title: first line of the title.
         embed: (n, D) float32 to (n, 2); None is scikit-learn's t-SNE, seeded, with perplexity 30,

@@ -135,7 +135,8 @@ def fit(
         accelerator: of Lightning: "auto", "cpu", "gpu", ...
         devices: how many processes, each with a device of its own (of a CPU, with some cores).
             Lightning starts the script again for each but the first, unless ``torchrun`` did.
-        strategy: "ddp" (DistributedDataParallel), or "auto" for that with several devices.
+        strategy: "ddp" (DistributedDataParallel), "auto" for that with several devices, or
+            "ddp_find_unused_parameters_true".
         progress: show a progress bar.
         callbacks: of Lightning, of your own; their ``state_dict`` is in the checkpoint.
 
@@ -207,7 +208,7 @@ def fit(
             loggers.append(logger)
 
     steps = max_epochs * len(data.train_dataloader())
-    how = ways(devices, strategy, unused=teacher_rests(model, schedule, steps))
+    how = ways(devices, strategy, unused=lambda: teacher_rests(model, schedule, steps))
     where = next(model.parameters()).device
     model.train()
     with quiet_lightning(), torch.enable_grad():

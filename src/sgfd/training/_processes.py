@@ -3,7 +3,7 @@
 import inspect
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,13 +48,13 @@ class Ways(NamedTuple):
     plugins: list[LightningEnvironment]
 
 
-def ways(devices: int, strategy: str, *, unused: bool) -> Ways:
+def ways(devices: int, strategy: str, *, unused: Callable[[], bool]) -> Ways:
     """One process alone, or DistributedDataParallel.
 
     Args:
         devices: of ``fit``.
         strategy: of ``fit``.
-        unused: whether parameters may get no gradient in some step.
+        unused: whether parameters may get no gradient in some step; asked for several processes.
     """
     if devices == 1 and strategy == "auto":
         # One process, whatever the cluster's variables say.
@@ -62,7 +62,7 @@ def ways(devices: int, strategy: str, *, unused: bool) -> Ways:
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     # Raw features are buffers. From torch 2.13 on the option has another name.
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    find = unused or strategy == _UNUSED
+    find = strategy == _UNUSED or unused()
     options: dict[str, Any] = {buffers: False, "find_unused_parameters": find}
     return Ways(DDPStrategy(**options), [])
 

@@ -100,6 +100,11 @@ class ExactResume(Checkpoint):
             ValueError: if the checkpoint is of another number of processes.
         """
         states = checkpoint["sgfd"]["generators"]
+        if isinstance(states, dict):
+            raise ValueError(
+                "The checkpoint is of an earlier version of sgfd, whose runs cannot be resumed by "
+                "this one: start again in another directory."
+            )
         if len(states) != trainer.world_size:
             raise ValueError(
                 f"A run of {len(states)} processes must go on with as many, each of which goes on "
