@@ -11,6 +11,9 @@ from sgfd._checks import check_integer, check_mapping
 from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
 from sgfd._rows import Rows, mean_row, missing_rows
 
+# Rows of wide features that, cast to float32, a processor's last cache holds.
+CHUNK = 1024
+
 
 def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
     """What is at a dotted path of the backbone: a tensor (an embedding's weight) or a table."""

@@ -4,10 +4,9 @@ from typing import Any, Protocol
 
 import torch
 from scipy.sparse import csr_array
-from torch import Tensor
 
 from sgfd._checks import check_sparse
-from sgfd._tensor_checks import INDICES, check_range
+from sgfd._tensor_checks import check_indices, check_range
 
 
 class Sized(Protocol):
@@ -42,9 +41,7 @@ def check_batch(batch: Any, model: Sized, *, negatives: bool) -> None:
     """
     names = check_parts(batch, negatives=negatives)
     for name, part in zip(names, batch, strict=False):
-        if not isinstance(part, Tensor) or part.dtype not in INDICES or part.is_meta:
-            got = f"{part.dtype} on {part.device}" if isinstance(part, Tensor) else type(part)
-            raise TypeError(f"A batch's {name} must be a tensor of int64 indices; got {got}.")
+        check_indices(name, part)
     users, items = batch[0], batch[1]
     if users.ndim != 1 or users.shape != items.shape or len(users) == 0:
         raise ValueError(

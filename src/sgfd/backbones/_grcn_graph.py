@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sgfd._features import FeatureTable
 from sgfd._functional import Activation, activate, take
-from sgfd._sources import in_chunks
+from sgfd._sources import CHUNK, in_chunks
 from sgfd._tensor_checks import check_range
 from sgfd.backbones._checks import Sized
 from sgfd.backbones._grcn_steps import Content, Graph, attend, route, step
@@ -67,7 +67,7 @@ def projected(model: Model, modality: str, rows: Tensor | None) -> Tensor:
     assert isinstance(table, FeatureTable)
     if rows is None and table.mapped is not None and not torch.is_grad_enabled():
         # So many at a time that the raw features need not fit in memory.
-        chunks = in_chunks(table.num_rows, 1024, weight.device)
+        chunks = in_chunks(table.num_rows, CHUNK, weight.device)
         return torch.cat([projected(model, modality, some) for some in chunks])
     return activated(model, modality, table(rows, weight.dtype))
 

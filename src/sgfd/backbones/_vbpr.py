@@ -12,7 +12,7 @@ from sgfd._checks import check_integer, check_number
 from sgfd._features import FeatureSource
 from sgfd._functional import distinct, take, widen
 from sgfd._seed import seeded
-from sgfd._sources import in_chunks
+from sgfd._sources import CHUNK, in_chunks
 from sgfd._tensor_checks import check_users
 from sgfd.backbones._base import (
     NewFeatures,
@@ -23,9 +23,6 @@ from sgfd.backbones._base import (
     new_features,
 )
 from sgfd.backbones._checks import check_batch, sizes
-
-# Items whose features are read at once.
-CHUNK = 1024
 
 
 class VBPR(Recommender):

@@ -1,6 +1,7 @@
 """Rank every item for users in batches, and find which of the best are relevant."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from sgfd._checks import as_array, check_device, check_function, check_integer, check_sparse
-from sgfd._top_items import Vectors, best_items, check_vectors, nan_score
+from sgfd._top_items import Recommendations, Vectors, best_items, check_vectors, nan_score
 
 
 class RankedHits(NamedTuple):
@@ -23,11 +24,6 @@ class RankedHits(NamedTuple):
 
     hits: npt.NDArray[np.bool_]
     num_relevant: npt.NDArray[np.int64]
-
-
-class _Best(NamedTuple):
-    scores: Tensor  # (B, k), best first
-    items: Tensor
 
 
 def ranked_hits(
@@ -74,7 +70,7 @@ def _ranker(
     k: int,
     item_block: int,
     device: torch.device | str | None,
-) -> Callable[[npt.NDArray[np.int64]], _Best]:
+) -> Callable[[npt.NDArray[np.int64]], Recommendations]:
     """What ranks the items for a batch of users."""
     if isinstance(scores, (tuple, list)):
         tables = check_vectors(scores)
@@ -83,11 +79,7 @@ def _ranker(
                 f"vectors must be of target's users and items, {shape}; got {got} rows."
             )
 
-        def by_vectors(batch: npt.NDArray[np.int64]) -> _Best:
-            found = best_items(tables, batch, k, seen=seen, item_block=item_block, device=device)
-            return _Best(found.scores, found.items)
-
-        return by_vectors
+        return partial(best_items, tables, k=k, seen=seen, item_block=item_block, device=device)
     if isinstance(scores, nn.Module) and hasattr(scores, "scores"):
         raise TypeError(
             "scores must be a function from users to scores of all items; got a model. "
@@ -96,13 +88,14 @@ def _ranker(
     check_function("scores", scores)
     where = check_device(device)
 
-    def by_scores(batch: npt.NDArray[np.int64]) -> _Best:
-        matrix = _checked_scores(scores(torch.from_numpy(batch).to(where)), batch, shape[1])
+    def by_scores(users: npt.NDArray[np.int64]) -> Recommendations:
+        matrix = _checked_scores(scores(torch.from_numpy(users).to(where)), users, shape[1])
         if seen is not None:
-            cells = tuple(torch.from_numpy(i).to(matrix.device) for i in seen[batch].nonzero())
+            cells = tuple(torch.from_numpy(i).to(matrix.device) for i in seen[users].nonzero())
             # Out of place: the callable may have returned a tensor it keeps.
             matrix = matrix.index_put(cells, matrix.new_tensor(seen_score))
-        return _Best(*matrix.topk(k, dim=1))
+        best = matrix.topk(k, dim=1)
+        return Recommendations(best.indices, best.values)
 
     return by_scores
 

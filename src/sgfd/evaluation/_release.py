@@ -160,7 +160,7 @@ def grcn_full_accuracy(
         >>> grcn_full_accuracy(lambda users: table[users], target, seen=seen, k=2).recall
         0.0
     """
-    ranked = _rank(scores, target, seen, 1e-5, k, batch_size, device)
+    ranked = rank_all(scores, target, seen, 1e-5, k, batch_size, device)
     values = ranking_metrics(ranked.hits, ranked.num_relevant, [k])
     recall = float(values[f"recall@{k}"].mean())
     return FullAccuracy(
@@ -202,7 +202,7 @@ def bm3_release_metrics(
     """
     check_sparse("target", target)
     cutoffs = check_ks(ks, target.shape[1], "items").tolist()
-    hits, num_relevant = _rank(scores, target, seen, -1e10, max(cutoffs), batch_size, device)
+    hits, num_relevant = rank_all(scores, target, seen, -1e10, max(cutoffs), batch_size, device)
     recall = {f"micro_recall@{k}": micro_recall(hits[:, :k], num_relevant) for k in cutoffs}
     return recall | {f"bm3_ndcg@{k}": float(bm3_ndcg(hits, k).mean()) for k in cutoffs}
 
@@ -216,7 +216,7 @@ def _ndcg_of_retrieved(
     return np.asarray(gained @ discount / ideal[counted.sum(axis=1)], dtype=np.float64)
 
 
-def _rank(
+def rank_all(
     scores: Callable[[Tensor], Tensor],
     target: csr_array,
     seen: csr_array | None,
@@ -225,6 +225,7 @@ def _rank(
     batch_size: int,
     device: torch.device | str | None,
 ) -> RankedHits:
+    """Hits of all users that have a target item, among the best ``k`` items."""
     check_function("scores", scores)
     target, seen = interactions(target, seen)
     check_ks([k], target.shape[1], "items")

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sgfd._checks import check_integer
-from sgfd._tensor_checks import INDICES, check_range
+from sgfd._tensor_checks import check_indices, check_range
 from sgfd.graph._bipartite import EPSILON, Bipartite, Edges, edge_rows
 from sgfd.graph._draw import Neighbors
 
@@ -169,9 +169,7 @@ class NeighborSampler:
             )
         parts = []
         for name, part in zip(("users", "items", "negatives"), batch, strict=False):
-            if not isinstance(part, Tensor) or part.dtype not in INDICES or part.is_meta:
-                got = f"{part.dtype} on {part.device}" if isinstance(part, Tensor) else type(part)
-                raise TypeError(f"A batch's {name} must be a tensor of int64 indices; got {got}.")
+            check_indices(name, part)
             parts.append(part.cpu().long())
             if part.numel():
                 size = self.num_users if name == "users" else self.num_items

@@ -9,7 +9,7 @@ from torch import Tensor
 from sgfd._checks import check_sparse
 from sgfd.evaluation import bm3_release_metrics, grcn_full_accuracy, ranking_metrics, retrieved_ndcg
 from sgfd.evaluation._metrics import check_ks
-from sgfd.evaluation._ranking import interactions, ranked_hits, users_with_target
+from sgfd.evaluation._release import rank_all
 from sgfd.release._recipes import Cell
 
 
@@ -72,10 +72,6 @@ def published_metrics(
             scores, target, seen=seen, batch_size=batch_size, device=device
         )
         return Cell(100 * accuracy.recall, 100 * accuracy.ndcg)
-    target, seen = interactions(target, seen)
-    users, _ = users_with_target(target, None)
-    ranked = ranked_hits(
-        scores, target, users, seen=seen, k=20, batch_size=batch_size, device=device
-    )
+    ranked = rank_all(scores, target, seen, -torch.inf, 20, batch_size, device)
     recall = ranking_metrics(ranked.hits, ranked.num_relevant, [20])["recall@20"]
     return Cell(100 * float(recall.mean()), 100 * float(retrieved_ndcg(ranked.hits).mean()))

@@ -74,9 +74,8 @@ class ExactResume(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        # Lightning's word for: with optimizer, loops and callbacks. It is read with torch's
-        # weights_only=True all the same (AtomicCheckpointIO).
-        trainer.save_checkpoint(self.path, weights_only=False)
+        # With optimizer, loops and callbacks; AtomicCheckpointIO reads it with weights_only=True.
+        trainer.save_checkpoint(self.path)
 
     @override
     def on_save_checkpoint(
