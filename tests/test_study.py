@@ -15,7 +15,7 @@ pytest.importorskip("optuna")
 
 from benchmarks.study import confirm, inputs, progress, space, store, train, tune
 from benchmarks.study.arms import ARMS, YARDSTICKS
-from benchmarks.study.grid import DATA, TRIALS, Places, Run, with_labels
+from benchmarks.study.grid import BACKBONES, GRID, Places, Run, effort, with_labels
 
 from sgfd import SGFDLoss, distill, paper_student
 from sgfd.backbones import VBPR, Batch
@@ -99,6 +99,44 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(places, tmp_path, monkey
     assert len(rows_of(places)) == 1
 
 
+def test_the_chosen_trial_is_the_run_of_its_seed(places, monkeypatch):
+    trials = list(tune.tune(RUN, places, trials=3))
+    best = max(trials, key=lambda row: row["validation"]["ndcg@20"])
+    kept = [p.name for p in (places.scratch / "runs" / RUN.name).iterdir()]
+    assert kept == [train.folder_of(RUN, best["params"], places).name]
+
+    seen, fit = Epochs(), train.fit
+    monkeypatch.setattr(
+        train, "fit", lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, seen], **k)
+    )
+    row = train.run_once(RUN, tune.tuned(RUN, places), places)
+    assert seen.begun == []
+    for name in ("validation", "curve", "best_epoch", "terms"):
+        assert row[name] == best[name]
+    assert row["cpu_seconds"] >= 0.5 * best["cpu_seconds"] > 0  # of its training
+
+
+def test_a_run_whose_parameters_are_on_another_machine_is_trained_again(places):
+    first = train.run_once(RUN, PARAMS, places)
+    assert train.run_once(RUN, PARAMS, places) is None
+    train.best_of(RUN, PARAMS, places).unlink()
+    assert not train.is_done(RUN, PARAMS, places)
+    again = train.run_once(RUN, PARAMS, places)
+    assert again["validation"] == first["validation"]
+    assert train.is_done(RUN, PARAMS, places)
+
+
+def test_validation_by_some_users_leaves_them_all_their_pairs(places, monkeypatch):
+    data = train.catalog(RUN, places.root)
+    monkeypatch.setattr(train, "effort", lambda *_: effort(*RUN[:2])._replace(valid_users=20))
+    some = train.for_validation(data, RUN)
+    kept = np.flatnonzero(np.diff(some.valid.indptr))
+    assert len(kept) == 20
+    assert (some.valid[kept] != data.valid[kept]).nnz == 0
+    assert (some.train != data.train).nnz == 0
+    assert (train.for_validation(data, RUN).valid != some.valid).nnz == 0
+
+
 def test_a_run_that_another_process_is_at_is_passed_over(places):
     with store.locked(store.lock_of(RUN, places)) as mine:
         assert mine
@@ -179,7 +217,11 @@ def test_every_ablation_switches_its_own_thing(places):
     assert [a for a, m in built.items() if m.teacher.fusion_transfer is None] == ["fusion-off"]
     assert [a for a, m in built.items() if not m.sgfd_loss.detach_teacher] == ["teacher-gradient"]
     kl = built["ours"].sgfd_loss.response
-    assert [a for a, m in built.items() if m.sgfd_loss.response is not kl] == ["l1"]
+    other = [a for a, m in built.items() if m.sgfd_loss.response is not kl]
+    assert other == ["ours-both", "l1"]
+    levels = built["ours-both"]._labels.T
+    np.testing.assert_array_equal(levels[0], data.labels)
+    np.testing.assert_array_equal(levels[1], inputs.behavior_labels(data, 0).labels)
 
 
 def test_shuffled_labels_are_a_permutation_of_the_known_ones(places):
@@ -245,7 +287,8 @@ def test_tuning_that_is_interrupted_chooses_what_it_would_have_chosen(places, tm
     best = max(whole, key=lambda row: row["validation"]["ndcg@20"])
     assert tune.tuned(RUN, places) == tune.tuned(RUN, elsewhere) == best["params"]
     assert list(tune.tune(RUN, places, trials=6)) == []
-    assert not list((places.scratch / "runs").glob("*/*"))  # trials leave no checkpoints
+    kept = list((places.scratch / "runs").glob("*/*"))  # of the chosen trial alone
+    assert kept == [train.folder_of(RUN, best["params"], places)]
 
 
 def test_every_arm_tries_the_same_first_points():
@@ -274,7 +317,7 @@ def test_status_counts_what_is_done_running_and_left(places):
     runs = list(progress.grid(["made-up"], ["vbpr"], ["plain", "ours"]))
     assert [(r.seed, r.arm) for r in runs] == [(s, a) for s in (0, 1) for a in ("plain", "ours")]
     plain, ours = progress.count(runs, places)
-    assert (ours.trials_left, ours.left, ours.hours_left) == (TRIALS, 2, None)
+    assert (ours.trials_left, ours.left, ours.hours_left) == (12, 2, None)
     assert not ours.tuning
     trials = tune.tune(RUN, places, trials=2)
     next(trials)  # another process would be at it now
@@ -313,7 +356,7 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
         list(confirm.read_test(runs, places))
     git(tmp_path, "add", "results/tuned")
     git(tmp_path, "commit", "-qm", "chosen")
-    with pytest.raises(RuntimeError, match="2 runs are not done, such as made-up_vbpr_plain_0"):
+    with pytest.raises(RuntimeError, match="2 runs are not done, or done .*made-up_vbpr_plain_0"):
         list(confirm.read_test(runs, places))
     assert rows_of(places, "reads") == []
     for run in runs:
@@ -345,5 +388,11 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
 def test_the_grid_has_every_cell_and_enough_seeds():
     runs = list(progress.grid(["office", "toys", "ml1m", "tiktok"], ["vbpr", "none"]))
     assert {run.arm for run in runs} == set(ARMS) | set(YARDSTICKS)
-    seeds = {name: len(source.seeds) for name, source in DATA.items()}
-    assert seeds == {"office": 5, "toys": 5, "ml1m": 3, "tiktok": 5, "made-up": 2}
+    efforts = {(data, backbone): effort(data, backbone) for data in GRID for backbone in BACKBONES}
+    assert len(efforts) == 16
+    for (data, backbone), own in efforts.items():
+        # What was cut, in the order declared: tuning, and then the seeds of toys.
+        dear = data in ("ml1m", "toys") and backbone in ("grcn", "maml")
+        assert (own.tuned_on, own.trials) == (("office", 0) if dear else (None, own.trials))
+        assert dear or own.trials >= (4 if data == "ml1m" else 6)
+        assert len(own.seeds) >= {"office": 5, "tiktok": 5, "ml1m": 3, "toys": 2}[data]

@@ -24,7 +24,7 @@ import torch
 
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
-from .grid import BACKBONES, DATA, FAMILIES, GRID, PRIMARY, TRIALS, Places, Run
+from .grid import BACKBONES, DATA, FAMILIES, GRID, PRIMARY, Places, Run, effort
 from .measure import MEASURED, measure, plan
 from .progress import count, grid, show
 from .store import Row
@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     add("--backbone", nargs="+", choices=[*BACKBONES, "none"], default=[*BACKBONES, "none"])
     add("--arm", nargs="+", choices=[*ARMS, *YARDSTICKS])
     add("--seed", nargs="+", type=int)
-    add("--trials", type=int, default=TRIALS, help="of every arm")
+    add("--trials", type=int, help="of every arm, for the cell's number")
     add("--minutes", type=float, help="begin nothing after so long; what is begun is finished")
     add("--part", choices=["validation", "test"], default="validation", help="to report")
     add("--threads", type=int, default=1, help="other numbers may give other sums")
@@ -67,7 +67,7 @@ def main() -> None:
     end = float("inf") if args.minutes is None else time.monotonic() + 60 * args.minutes
     if args.command == "measure":
         for run in runs:
-            if run.arm in MEASURED and run.seed == DATA[run.data].seeds[0]:
+            if run.arm in MEASURED and run.seed == effort(run.data, run.backbone).seeds[0]:
                 measure(run, places)
         print(plan(list(grid(GRID, BACKBONES)), places, trials=args.trials))
     elif args.command == "tune":
@@ -84,7 +84,7 @@ def main() -> None:
         write_report(runs, places, args.part)
 
 
-def tune_all(runs: Sequence[Run], places: Places, trials: int, end: float) -> None:
+def tune_all(runs: Sequence[Run], places: Places, trials: int | None, end: float) -> None:
     for cell in dict.fromkeys(run[:3] for run in runs):
         if arms_of(cell[1])[cell[2]].tuned_as is None:
             for row in tune(Run(*cell, 0), places, trials=trials):

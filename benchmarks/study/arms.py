@@ -47,6 +47,9 @@ ARMS = {
     "alone": Arm("the paper's student without teacher", models.alone),
     "labels-shuffled": _ours("ours, labels shuffled", inputs.labels_shuffled),
     "ours-behavior": _ours("ours, labels from behavior", inputs.behavior_labels),
+    "ours-both": Arm(
+        "ours, labels and behavior", partial(models.ours, behavior_beside=True), space.ours
+    ),
     "plain-label": Arm("plain, label as a modality", models.plain, change=inputs.label_as_modality),
     "plain-behavior": Arm(
         "plain, behavior cluster as a modality", models.plain, change=inputs.behavior_as_modality

@@ -14,9 +14,10 @@ from sgfd.evaluation import evaluate
 from sgfd.release import published_metrics
 
 from .arms import arms_of
+from .baselines import Scorer
 from .grid import Params, Places, Run, digest
 from .store import Row, add_row, load_users, read_rows, row_of, save_users
-from .train import catalog, folder_of, git, scorer, users_of
+from .train import best_of, catalog, for_validation, git, is_done, scorer, users_of
 from .tune import tuned, tuned_file
 
 
@@ -55,9 +56,11 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
     """
     commit = check_committed([tuned_file(run, places) for run in runs])
     chosen: dict[Run, Params] = {run: tuned(run, places) or {} for run in runs}
-    rows = read_rows(places.results / "runs.jsonl")
-    if missing := [run for run in runs if row_of(run, chosen[run], rows) is None]:
-        raise RuntimeError(f"{len(missing)} runs are not done, such as {missing[0].name}.")
+    if missing := [run for run in runs if not is_done(run, chosen[run], places)]:
+        raise RuntimeError(
+            f"{len(missing)} runs are not done, or done on another machine, such as "
+            f"{missing[0].name}: run first."
+        )
     label = _log(runs, chosen, commit, places)
     for run, params in chosen.items():
         done = row_of(run, params, read_rows(places.results / "test.jsonl"))
@@ -85,11 +88,11 @@ def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) 
     data = catalog(run, places.root)
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
     if isinstance(model, nn.Module):
-        best = folder_of(run, params, places) / "best.pt"
+        best = best_of(run, params, places)
         model.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
         model.eval()
-        _check_is_the_run(run, model, data, places)
-    scores = scorer(model)
+        _check_is_the_run(run, model, for_validation(data, run), places)
+    scores = _once(scorer(model), data)
     ranked = evaluate(scores, data.test, seen=data.seen)
     save_users(users_of(run, "test", places), ranked)
     metrics = {"none": "bm3", "vbpr": "bm3"}.get(run.backbone, run.backbone)
@@ -106,7 +109,15 @@ def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) 
     return row
 
 
-def groups(scores: object, data: Dataset) -> Row:
+def _once(scores: Scorer, data: Dataset) -> Scorer:
+    """The same scores from a table: several metrics read them, and of MAML they are dear."""
+    with torch.no_grad():
+        chunks = torch.arange(data.num_users).split(512)
+        table = torch.cat([scores(users).cpu() for users in chunks])
+    return lambda users: table[users.cpu()]
+
+
+def groups(scores: Scorer, data: Dataset) -> Row:
     """NDCG@20 and Recall@20 for users with few and many pairs, head, tail and cold items."""
     of_user = np.asarray(data.train.sum(axis=1)).ravel()
     of_item = np.asarray(data.train.sum(axis=0)).ravel()
@@ -124,7 +135,7 @@ def groups(scores: object, data: Dataset) -> Row:
         target = csr_array(part)
         target.eliminate_zeros()
         if target.nnz:
-            result = evaluate(scores, target, seen=data.seen)  # type: ignore[arg-type]
+            result = evaluate(scores, target, seen=data.seen)
             means = result.means()
             found[name] = {
                 "users": len(result.users),

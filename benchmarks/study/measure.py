@@ -6,10 +6,10 @@ from statistics import median
 from sgfd.training import fit
 
 from .arms import arms_of
-from .grid import DATA, TRIALS, Places, Run
+from .grid import DATA, Places, Run, effort
 from .space import OURS, RATE, REGULARIZATION, nothing
 from .store import Row, add_row, read_rows
-from .train import NEGATIVES, Clock, catalog, surroundings
+from .train import NEGATIVES, Clock, catalog, for_validation, surroundings
 
 # Until runs tell: the share of max_epochs that a run takes before patience ends it.
 SHARE = 0.4
@@ -19,7 +19,7 @@ MEASURED = ("plain", "ours")
 
 def measure(run: Run, places: Places, *, epochs: int = 3) -> Row:
     """Trains a few epochs, validation included, at the first point of the search space."""
-    data, source = catalog(run, places.root), DATA[run.data]
+    data, source = for_validation(catalog(run, places.root), run), DATA[run.data]
     params = {"learning_rate": RATE.start, "reg_weight": REGULARIZATION[run.backbone].start}
     params |= {name: setting.start for name, setting in OURS.items()} | {"student": "linear"}
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
@@ -39,7 +39,7 @@ def measure(run: Run, places: Places, *, epochs: int = 3) -> Row:
     return row
 
 
-def plan(runs: Sequence[Run], places: Places, *, trials: int = TRIALS) -> str:
+def plan(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> str:
     """Hours of one core for each cell, by CPU seconds: tuning, the arms tuned, all runs."""
     speeds = {
         (row["data"], row["backbone"], row["arm"]): row["cpu_seconds_per_epoch"]
@@ -67,12 +67,16 @@ def plan(runs: Sequence[Run], places: Places, *, trials: int = TRIALS) -> str:
             one = epochs * seconds[MEASURED.index(like)] / 3600
             hours[1] += one
             tunes = arm.tuned_as is None and arm.space is not nothing
-            hours[0] += trials * one if tunes and run.seed == DATA[cell[0]].seeds[0] else 0
+            own = effort(*cell)
+            count = own.trials if trials is None else trials
+            # The chosen trial is the first seed's run.
+            again = tunes and own.tuned_on is None and run.seed == own.seeds[0]
+            hours[0] += (count - 1) * one if again else 0
         sums = [total + part for total, part in zip(sums, hours, strict=True)]
         each = ", ".join(f"{s:.2f}" for s in seconds)
-        count = f"{epochs:.0f}" if seen else f"{epochs:.0f} (guess)"
+        length = f"{epochs:.0f}" if seen else f"{epochs:.0f} (guess)"
         lines.append(
-            f"| {' '.join(cell)} | {each} | {count} | {hours[0]:.1f} | {hours[1]:.1f} "
+            f"| {' '.join(cell)} | {each} | {length} | {hours[0]:.1f} | {hours[1]:.1f} "
             f"| {sum(hours):.1f} |"
         )
     lines.append(f"| all | | | {sums[0]:.1f} | {sums[1]:.1f} | {sum(sums):.1f} |")

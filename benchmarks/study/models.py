@@ -11,17 +11,20 @@ from sgfd import (
     SemanticTeacher,
     SGFDLoss,
     backbones,
+    cross_entropy,
     distill,
+    hierarchy,
     kl_divergence,
     paper_student,
     release,
 )
 from sgfd._functional import Activation
 from sgfd._seed import seeded
-from sgfd._terms import ResponseDivergence
+from sgfd._terms import LabelLoss, ResponseDivergence
 from sgfd.data import Dataset
 
 from .grid import DIM, Params
+from .inputs import behavior_labels
 
 # What the release's others have otherwise than its BM3; it has no VBPR.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -87,13 +90,22 @@ def ours(
     fusion: bool | None = None,
     response: ResponseDivergence = kl_divergence,
     detach_teacher: bool = True,
+    behavior_beside: bool = False,
 ) -> nn.Module:
     """With this library's; the options switch one thing each off or over."""
+    labels: Any = data.labels
+    sizes: Any = data.num_classes
+    teach: LabelLoss = cross_entropy
+    if behavior_beside:
+        other = behavior_labels(data, seed)
+        labels = {"label": labels, "behavior": other.labels}
+        sizes = {"label": sizes, "behavior": other.num_classes}
+        teach, response = hierarchy(list(sizes.values()))
     with seeded(seed, stream=1):  # as distill() makes its own
         teacher = SemanticTeacher(
             data.widths,
             DIM,
-            data.num_classes,
+            sum(sizes.values()) if behavior_beside else sizes,
             inner_activation=inner_activation,
             fusion=fusion,
         )
@@ -101,14 +113,16 @@ def ours(
         ce_weight=params["ce_weight"] * ce,
         kd_weight=params["kd_weight"] * kd,
         temperature=params["temperature"],
+        classification=teach,
+        fusion=teach,
         response=response,
         detach_teacher=detach_teacher,
     )
     return distill(
         plain(data, backbone, params, seed),
         data.features,
-        data.labels,
-        num_classes=data.num_classes,
+        labels,
+        num_classes=sizes,
         student=STUDENTS[params["student"]],
         teacher=teacher,
         loss=loss,

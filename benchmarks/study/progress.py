@@ -5,7 +5,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from .arms import arms_of
-from .grid import DATA, TRIALS, Places, Run
+from .grid import Places, Run, effort
 from .space import nothing
 from .store import Row, is_locked, lock_of, read_rows, row_of
 from .tune import tuned
@@ -37,13 +37,13 @@ def grid(
     backbones = list(backbones)
     for name in data:
         for backbone in backbones:
-            for seed in DATA[name].seeds if seeds is None else seeds:
+            for seed in effort(name, backbone).seeds if seeds is None else seeds:
                 for arm in arms_of(backbone):
                     if arms is None or arm in arms:
                         yield Run(name, backbone, arm, seed)
 
 
-def count(runs: Sequence[Run], places: Places, *, trials: int = TRIALS) -> list[Count]:
+def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> list[Count]:
     """One count per arm, in the order of the runs."""
     rows, tests, tried = (
         read_rows(places.results / f"{name}.jsonl") for name in ("runs", "test", "trials")
@@ -56,14 +56,16 @@ def count(runs: Sequence[Run], places: Places, *, trials: int = TRIALS) -> list[
         running = [run for run in mine if run not in done and is_locked(lock_of(run, places))]
         finished = sum((r["data"], r["backbone"], r["arm"]) == cell for r in tried)
         arm = arms_of(cell[1])[cell[2]]
-        needed = 0 if arm.tuned_as else 1 if arm.space is nothing else trials
+        own = effort(*cell[:2])
+        needed = own.trials if trials is None else trials
+        needed = 0 if arm.tuned_as or own.tuned_on else 1 if arm.space is nothing else needed
         missing = max(0, needed - finished)
         seconds = _seconds(cell, rows + tried)
         left = len(mine) - len(done) - len(running)
         work = missing + left + len(running)
         hours = 0.0 if not work else None if seconds is None else work * seconds / 3600
         read = sum(row_of(run, params, tests) is not None for run in mine)
-        first = Run(*cell, DATA[cell[0]].seeds[0])
+        first = Run(*cell, own.seeds[0])
         tuning = is_locked(places.scratch / "locks" / f"tune_{first.name}.lock")
         counts.append(
             Count(*cell, finished, missing, tuning, len(done), len(running), left, read, hours)

@@ -31,12 +31,15 @@ OURS = {
     "kd_weight": Setting(1e-4, 0.1, 0.01),
     "temperature": Setting(1.0, 100.0, 10.0),
 }
+# Both students, and more or less of the teacher.
+OURS_STARTS = (("linear", 0.01), ("paper", 0.01), ("paper", 0.001), ("linear", 0.001))
 # Its terms have smaller gradients, so the ranges go further up; it starts at its BM3's of Office.
 RELEASE = {
     "ce_weight": Setting(0.01, 10.0, 0.1),
     "kd_weight": Setting(1e-3, 10.0, 0.01),
     "temperature": Setting(1.0, 100.0, 50.0),
 }
+RELEASE_STARTS = (0.01, 0.1, 0.01, 1.0)
 
 
 def _suggest(trial: Trial, settings: dict[str, Setting]) -> Params:
@@ -69,9 +72,13 @@ def start(number: int, backbone: str, space: object) -> Params:
         "learning_rate": rate * RATE.start,
         "reg_weight": regularization * REGULARIZATION[backbone].start,
     }
-    if number == 0 and space in (ours, release):
-        told |= {name: s.start for name, s in (OURS if space is ours else RELEASE).items()}
-        told |= {"student": "linear"} if space is ours else {}
+    if space is ours:
+        student, weight = OURS_STARTS[number]
+        told |= {name: setting.start for name, setting in OURS.items()}
+        told |= {"student": student, "kd_weight": weight}
+    if space is release:
+        told |= {name: setting.start for name, setting in RELEASE.items()}
+        told |= {"kd_weight": RELEASE_STARTS[number], "ce_weight": 10 * RELEASE_STARTS[number]}
     return told
 
 

@@ -4,18 +4,20 @@ import contextlib
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from benchmarks.memory import peak_mb
 from lightning import Callback
+from scipy.sparse import csr_array, diags_array
 from torch import nn
 
 from sgfd import Distilled
@@ -24,7 +26,7 @@ from sgfd.evaluation import evaluate
 from sgfd.training import fit
 
 from .arms import arms_of
-from .grid import DATA, Params, Places, Run, digest
+from .grid import DATA, Params, Places, Run, digest, effort
 from .store import Row, add_row, lock_of, locked, read_rows, row_of, save_users
 
 NEGATIVES = {"bm3": 0, "maml": 4}
@@ -58,6 +60,19 @@ def catalog(run: Run, root: Path) -> Dataset:
     return arm.change(DATA[run.data].load(root, run.seed), run.seed)
 
 
+def for_validation(data: Dataset, run: Run) -> Dataset:
+    """With the validation pairs of some users only, where ranking for all is dear."""
+    keep = effort(run.data, run.backbone).valid_users
+    users = np.flatnonzero(np.diff(data.valid.indptr))
+    if keep is None or keep >= len(users):
+        return data
+    chosen = np.zeros(data.num_users)
+    chosen[np.random.default_rng(run.seed).choice(users, keep, replace=False)] = 1
+    valid = csr_array(diags_array(chosen) @ data.valid)
+    valid.eliminate_zeros()
+    return replace(data, valid=valid)
+
+
 def scorer(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     own = model.backbone if isinstance(model, Distilled) else model
     made: Callable[[torch.Tensor], torch.Tensor] = getattr(own, "scorer", lambda: own)()
@@ -69,6 +84,11 @@ def folder_of(run: Run, params: Params, places: Places) -> Path:
     return places.scratch / "runs" / run.name / digest(params)
 
 
+def best_of(run: Run, params: Params, places: Places) -> Path:
+    """The parameters of a run's best epoch. Not in git: on another machine it is trained again."""
+    return folder_of(run, params, places) / "best.pt"
+
+
 def users_of(run: Run, part: str, places: Places) -> Path:
     """The file of a run's per-user metrics."""
     return places.results / "users" / part / f"{run.name}.npz"
@@ -77,19 +97,26 @@ def users_of(run: Run, part: str, places: Places) -> Path:
 def run_once(run: Run, params: Params, places: Places) -> Row | None:
     """Trains a run; None if it is done already, or another process is at it."""
     with locked(lock_of(run, places)) as mine:
-        if not mine or row_of(run, params, read_rows(places.results / "runs.jsonl")):
+        if not mine or is_done(run, params, places):
             return None
         return train(run, params, places)
+
+
+def is_done(run: Run, params: Params, places: Places) -> bool:
+    """Whether a run has its row and, if it was trained, the parameters that the test part needs."""
+    row = row_of(run, params, read_rows(places.results / "runs.jsonl"))
+    trained = row is not None and "best_epoch" in row
+    return row is not None and (not trained or best_of(run, params, places).exists())
 
 
 def train(run: Run, params: Params, places: Places, *, trial: int | None = None) -> Row:
     """Trains to the best validation epoch and adds a row; never reads the test part.
 
-    With a trial's number it is a row of trials.jsonl, and leaves nothing else.
+    With a trial's number it is a row of trials.jsonl. A run that was a trial is not trained again.
     """
     _forget_peak()
     clock, source = Clock(), DATA[run.data]
-    data = catalog(run, places.root)
+    data = for_validation(catalog(run, places.root), run)
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
     folder = folder_of(run, params, places)
     row = run._asdict() | {"params": params} | ({} if trial is None else {"trial": trial})
@@ -132,8 +159,6 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
     add_row(places.results / name, row, locks=places.scratch / "locks")
     if trial is None:
         (folder / "last.ckpt").unlink(missing_ok=True)  # best.pt is what the test reads
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
     return row
 
 

@@ -1,6 +1,7 @@
 """Equal numbers of trials per arm, chosen by validation NDCG@20, on the first seed."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ import optuna
 from sgfd._files import replace_file
 
 from .arms import arms_of
-from .grid import DATA, PRIMARY, TRIALS, Params, Places, Run
+from .grid import PRIMARY, Params, Places, Run, effort
 from .space import STARTS, start
 from .store import Row, locked, read_rows
-from .train import train
+from .train import folder_of, train
 
 
 def trials_of(run: Run, places: Places) -> list[Row]:
@@ -26,7 +27,8 @@ def trials_of(run: Run, places: Places) -> list[Row]:
 def tuned_file(run: Run, places: Places) -> Path:
     """Of the chosen configuration that a run takes."""
     arm = arms_of(run.backbone)[run.arm].tuned_as or run.arm
-    return places.results / "tuned" / f"{run.data}_{run.backbone}_{arm}.json"
+    data = effort(run.data, run.backbone).tuned_on or run.data
+    return places.results / "tuned" / f"{data}_{run.backbone}_{arm}.json"
 
 
 def tuned(run: Run, places: Places) -> Params | None:
@@ -57,15 +59,19 @@ def next_params(run: Run, rows: list[Row]) -> Params:
     return arm.space(study.ask(), run.backbone)
 
 
-def tune(run: Run, places: Places, *, trials: int = TRIALS) -> Iterator[Row]:
+def tune(run: Run, places: Places, *, trials: int | None = None) -> Iterator[Row]:
     """Trains what is missing of an arm's trials, and then writes its choice.
 
-    Another process at the same arm makes this one pass it over.
+    Another process at the same arm makes this one pass it over. Without a number of trials it is
+    the cell's; a cell that takes the configurations of another dataset has none.
     """
-    arm = arms_of(run.backbone)[run.arm]
+    arm, cell = arms_of(run.backbone)[run.arm], effort(run.data, run.backbone)
     if arm.tuned_as is not None:
         raise ValueError(f"{run.arm!r} takes the configuration of {arm.tuned_as!r}: tune that.")
-    run = run._replace(seed=DATA[run.data].seeds[0])
+    if cell.tuned_on is not None:
+        return
+    trials = cell.trials if trials is None else trials
+    run = run._replace(seed=cell.seeds[0])
     with locked(places.scratch / "locks" / f"tune_{run.name}.lock") as mine:
         if not mine:
             return
@@ -75,6 +81,9 @@ def tune(run: Run, places: Places, *, trials: int = TRIALS) -> Iterator[Row]:
                 break
             yield train(run, params, places, trial=len(rows))
         best = max(rows, key=lambda row: row["validation"][PRIMARY])
+        for row in rows:  # what is left of the chosen one is the run of this seed
+            if row["params"] != best["params"]:
+                shutil.rmtree(folder_of(run, row["params"], places), ignore_errors=True)
         choice = {
             "params": best["params"],
             "validation": best["validation"][PRIMARY],

@@ -208,7 +208,7 @@ class GRCN(Recommender):
             kept = dropout_edges(graph.to_users, self.dropout)
         all_users, all_items = representations(self, graph, nodes, kept)
         u, i = take(all_users, users_at), take(all_items, items_at.view(len(batch[0]), -1))
-        scores = widen(torch.einsum("bd,bnd->bn", u, i))
+        scores = widen(torch.linalg.vecdot(u.unsqueeze(1), i))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         read = [self.user_embedding(batch[0]), self.item_embedding(rows)]
         read += [preference(batch[0]) for preference in self.preferences.values()]

@@ -143,7 +143,9 @@ class VBPR(Recommender):
         factors, bias = self.item_factors(rows)
         of = of.view(len(batch[0]), -1)
         u, i = self.user_factors(batch[0]), take(factors, of)
-        scores = widen(torch.einsum("bd,bnd->bn", u, i) + take(bias.unsqueeze(1), of).squeeze(2))
+        scores = widen(
+            torch.linalg.vecdot(u.unsqueeze(1), i) + take(bias.unsqueeze(1), of).squeeze(2)
+        )
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         norms = u.square().sum(-1).mean() + i.square().sum(-1).mean()
         return loss + self.reg_weight * norms
