@@ -152,6 +152,9 @@ def test_a_row_says_what_was_run_where_and_at_what_cost(places):
     assert row["versions"]["torch"] == torch.__version__
     assert row["validation"]["ndcg@20"] == pytest.approx(max(row["curve"]), abs=1e-6)
     assert row["peak_mb"] > 50
+    assert len(row["terms_by_epoch"]["feature"]) == len(row["curve"])
+    best = row["terms_by_epoch"]["feature"][row["best_epoch"]]
+    assert best == pytest.approx(row["terms"]["feature"], abs=1e-4)
     assert len(row["program"]) == 12
     users, values = store.load_users(train.users_of(RUN, "validation", places), "ndcg@20")
     assert len(users) == len(values)

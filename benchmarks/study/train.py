@@ -154,6 +154,11 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
             "curve": [round(epoch.metrics["ndcg@20"], 6) for epoch in result.history],
             "terms": result.history[result.best_epoch].terms,
         }
+        if trial is None:
+            row["terms_by_epoch"] = {
+                name: [round(epoch.terms[name], 4) for epoch in result.history]
+                for name in result.history[0].terms
+            }
     row |= clock.spent() | {"peak_mb": round(peak_mb())} | surroundings(model)
     name = "runs.jsonl" if trial is None else "trials.jsonl"
     add_row(places.results / name, row, locks=places.scratch / "locks")
