@@ -399,3 +399,43 @@ def test_the_grid_has_every_cell_and_enough_seeds():
         assert (own.tuned_on, own.trials) == (("office", 0) if dear else (None, own.trials))
         assert dear or own.trials >= (4 if data == "ml1m" else 6)
         assert len(own.seeds) >= {"office": 5, "tiktok": 5, "ml1m": 3, "toys": 2}[data]
+
+
+def test_why_says_what_was_learned_and_which_gradients_move_the_student(places):
+    pytest.importorskip("sklearn")
+    from benchmarks.study import maps, report, why
+
+    plain, off = RUN._replace(arm="plain"), RUN._replace(arm="kd-0")
+    choose(places, plain, RUN)
+    assert why.why(RUN, places) is None  # not run yet
+    for run in (plain, RUN, off):
+        train.run_once(run, PARAMS, places)
+    assert why.why(plain, places) is None  # nothing is taught there
+    row, silent = why.why(RUN, places), why.why(off, places)
+    assert why.why(RUN, places) is None  # done
+
+    # The gradients by another way: what the loss says without a weight is the recommendation's.
+    assert silent["gradients"]["distillation"] == silent["gradients"]["cosine"] == 0
+    assert row["gradients"]["distillation"] > 0
+    data = train.catalog(RUN, places.root)
+    model = ARMS["ours"].build(data, "vbpr", PARAMS, 0)
+    best = torch.load(train.best_of(RUN, PARAMS, places), weights_only=True)
+    model.load_state_dict(best)
+    learned = why.gradients(model, data, RUN)
+    assert learned == row["gradients"]
+    model.sgfd_loss.kd_weight *= 2
+    twice = why.gradients(model, data, RUN)
+    assert twice["distillation"] == pytest.approx(2 * learned["distillation"], rel=1e-4)
+    assert twice["recommendation"] == pytest.approx(learned["recommendation"], rel=1e-3)
+
+    labels = data.labels
+    assert row["majority"] == pytest.approx(np.bincount(labels).max() / len(labels))
+    said = model.teacher({m: torch.from_numpy(x) for m, x in data.features.items()})
+    for m, logits in said.logits.items():
+        assert row["teacher"][m] == pytest.approx((logits.argmax(1).numpy() == labels).mean())
+
+    text = report.report([plain, RUN, off], places, "validation")
+    assert "| ours | image |" in text
+    maps.draw_maps(RUN, places)
+    drawn = sorted(p.name for p in places.results.glob("map_*.png"))
+    assert drawn == [f"map_made-up_vbpr_{m}.png" for m in data.features]

@@ -6,6 +6,7 @@
     python -m benchmarks.study run    --data office --backbone vbpr
     python -m benchmarks.study status
     python -m benchmarks.study test   --data office --backbone vbpr   (configurations committed)
+    python -m benchmarks.study why    --data office --backbone vbpr   (accuracies, gradients)
     python -m benchmarks.study report
 
 Every command may be killed and given again, and several processes may share the work. The backbone
@@ -39,7 +40,9 @@ def arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["measure", "tune", "run", "status", "test", "report"])
+    parser.add_argument(
+        "command", choices=["measure", "tune", "run", "status", "test", "why", "report"]
+    )
     add = parser.add_argument
     add("--data", nargs="+", choices=list(DATA), default=list(GRID))
     add("--backbone", nargs="+", choices=[*BACKBONES, "none"], default=[*BACKBONES, "none"])
@@ -80,6 +83,8 @@ def main() -> None:
         for _, cell in groupby(runs, key=lambda run: run[:2]):
             for row in read_test(list(cell), places):
                 say(row, "test")
+    elif args.command == "why":
+        explain(runs, places)
     else:
         write_report(runs, places, args.part)
 
@@ -106,9 +111,22 @@ def run_all(runs: Sequence[Run], places: Places, end: float) -> None:
             gc.collect()
 
 
+def explain(runs: Sequence[Run], places: Places) -> None:
+    """Of the first seed of every distilled arm that is done here, and maps of its features."""
+    from .maps import draw_maps
+    from .why import why
+
+    for run in runs:
+        if run.seed == effort(run.data, run.backbone).seeds[0]:
+            if row := why(run, places):
+                print(run.name, row["gradients"], flush=True)
+            if run.arm == "ours":
+                draw_maps(run, places)
+
+
 def write_report(runs: Sequence[Run], places: Places, part: str) -> None:
     """Tables beside the results, and pictures."""
-    from .pictures import curves, gains
+    from .pictures import curves, distances, gains
     from .report import effects, finished, report
 
     (places.results / f"{part}.md").write_text(report(runs, places, part))
@@ -118,6 +136,7 @@ def write_report(runs: Sequence[Run], places: Places, part: str) -> None:
     if part == "validation":
         for cell in dict.fromkeys(run[:2] for run in done if run.backbone != "none"):
             curves(done, cell, places.results / f"curves_{'_'.join(cell)}.png")
+            distances(done, cell, places.results / f"terms_{'_'.join(cell)}.png")
     print(places.results / f"{part}.md")
 
 

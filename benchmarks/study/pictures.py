@@ -51,3 +51,26 @@ def curves(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def distances(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
+    """Student-teacher distance and label loss by epoch, first seed, an arm a line."""
+    shown = {
+        run.arm: row["terms_by_epoch"]
+        for run, row in done.items()
+        if run[:2] == cell
+        and run.seed == min(r.seed for r in done)
+        and "feature" in row.get("terms_by_epoch", {})
+    }
+    if not shown:
+        return
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3))
+    for axis, term in zip(axes, ("feature", "response", "classification"), strict=True):
+        for arm, terms in shown.items():
+            axis.plot(range(1, len(terms[term]) + 1), terms[term], label=arm, linewidth=1.2)
+        axis.set(xlabel="epoch", title=term)
+    axes[0].set(ylabel=f"{' '.join(cell)}: term, unweighted")
+    axes[-1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

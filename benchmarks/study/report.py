@@ -143,6 +143,30 @@ def published_table(done: dict[Run, Row], cell: Cell) -> str:
     return table(["arm", "metrics of", "Recall@20", "NDCG@20"], rows)
 
 
+def why_table(places: Places, cell: Cell, part: str) -> str:
+    """Accuracies, agreements and gradients of the first seed; beside the validation part only."""
+    rows = [
+        r for r in read_rows(places.results / "why.jsonl") if (r["data"], r["backbone"]) == cell
+    ]
+    if part == "test" or not rows:
+        return ""
+    header = ["arm", "modality", "majority", "linear", "teacher", "student"]
+    header += ["10-NN raw", "10-NN teacher", "10-NN student", "gradient", "cosine"]
+    return table(header, [line for row in rows for line in why_lines(row)])
+
+
+def why_lines(row: Row) -> list[list[str]]:
+    """One line per modality."""
+    pull, lines = row["gradients"], []
+    for m, near in row["agreement"].items():
+        values = [row["majority"], row["linear"][m], row["teacher"][m], row["student"][m]]
+        values += [near["raw"], near["teacher"], near["student"]]
+        share = pull["distillation"] / pull["recommendation"]
+        shares = [f"{share:.2g}", f"{pull['cosine']:.2f}"]
+        lines.append([row["arm"], m, *(f"{v:.2f}" for v in values), *shares])
+    return lines
+
+
 def report(runs: Sequence[Run], places: Places, part: str) -> str:
     """Everything, of the runs that are done."""
     done = finished(runs, places, part)
@@ -155,6 +179,8 @@ def report(runs: Sequence[Run], places: Places, part: str) -> str:
         lines += [f"## {cell[0]}, {cell[1]}", "", means_table(done, part, cell), ""]
         if part == "test":
             lines += [group_table(done, cell), "", published_table(done, cell), ""]
+        if reasons := why_table(places, cell, part):
+            lines += [reasons, ""]
     for second, first in FAMILIES:
         if found := effects(done, places, part, (second, first)):
             lines += [f"## {second} (second) against {first} (first)", "", family_table(found), ""]
