@@ -55,7 +55,7 @@ def next_params(run: Run, rows: list[Row]) -> Params:
         trial = study.ask()
         assert arm.space(trial, run.backbone) == row["params"], "another search space than before"
         study.tell(trial, row["validation"][PRIMARY])
-    study.enqueue_trial(start(number, run.backbone, arm.space))
+    study.enqueue_trial(start(number, run.data, run.backbone, arm.space))
     return arm.space(study.ask(), run.backbone)
 
 
