@@ -41,6 +41,11 @@ def choose(places, *runs, params=PARAMS):
         path.write_text(json.dumps({"params": params, "validation": 0.1, "trial": 0, "trials": 1}))
 
 
+def choose_explorers(places):
+    found = {"learning_rate": 0.01, "reg_weight": 0.03}
+    choose(places, RUN._replace(arm="plain"), RUN._replace(arm="alone"), params=found)
+
+
 class Epochs(Callback):
     """Which epochs are trained."""
 
@@ -100,6 +105,7 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(places, tmp_path, monkey
 
 
 def test_the_chosen_trial_is_the_run_of_its_seed(places, monkeypatch):
+    choose_explorers(places)
     trials = list(tune.tune(RUN, places, trials=3))
     best = max(trials, key=lambda row: row["validation"]["ndcg@20"])
     kept = [p.name for p in (places.scratch / "runs" / RUN.name).iterdir()]
@@ -121,6 +127,12 @@ def test_a_run_whose_parameters_are_on_another_machine_is_trained_again(places):
     assert train.run_once(RUN, PARAMS, places) is None
     train.best_of(RUN, PARAMS, places).unlink()
     assert not train.is_done(RUN, PARAMS, places)
+    # As if it was killed while at it: the best so far is there, but the run is not over.
+    best = train.best_of(RUN, PARAMS, places)
+    best.write_bytes(b"")
+    (best.parent / "last.ckpt").write_bytes(b"")
+    assert not train.is_done(RUN, PARAMS, places)
+    best.unlink(), (best.parent / "last.ckpt").unlink()
     again = train.run_once(RUN, PARAMS, places)
     assert again["validation"] == first["validation"]
     assert train.is_done(RUN, PARAMS, places)
@@ -134,7 +146,9 @@ def test_validation_by_some_users_leaves_them_all_their_pairs(places, monkeypatc
     assert len(kept) == 20
     assert (some.valid[kept] != data.valid[kept]).nnz == 0
     assert (some.train != data.train).nnz == 0
-    assert (train.for_validation(data, RUN).valid != some.valid).nnz == 0
+    other = RUN._replace(seed=1)  # the same users: means over seeds are compared
+    again = train.for_validation(train.catalog(other, places.root), other)
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(again.valid.indptr)), kept)
 
 
 def test_a_run_that_another_process_is_at_is_passed_over(places):
@@ -279,6 +293,8 @@ def test_standardized_and_unit_rows(places):
 
 def test_tuning_that_is_interrupted_chooses_what_it_would_have_chosen(places, tmp_path):
     elsewhere = Places(tmp_path, tmp_path / "other", tmp_path / "other_scratch")
+    choose_explorers(places)
+    choose_explorers(elsewhere)
     whole = list(tune.tune(RUN, elsewhere, trials=6))
     first = tune.tune(RUN, places, trials=6)
     next(first), next(first)
@@ -294,18 +310,40 @@ def test_tuning_that_is_interrupted_chooses_what_it_would_have_chosen(places, tm
     assert kept == [train.folder_of(RUN, best["params"], places)]
 
 
-def test_every_arm_tries_the_same_first_points():
-    names = ("learning_rate", "reg_weight")
+def test_explorers_try_the_same_first_points_and_others_start_from_their_choices(places):
     for backbone in ("vbpr", "bm3", "grcn", "maml"):
-        points = {
-            arm: [tune.next_params(Run("made-up", backbone, arm, 0), [])[n] for n in names]
-            for arm in ("plain", "release", "ours", "alone", "labels-shuffled")
+        run = Run("made-up", backbone, "plain", 0)
+        points = [tune.points_of(run._replace(arm=arm), places) for arm in ("plain", "alone")]
+        assert points[0] == points[1]
+        first = {
+            "learning_rate": space.RATE.start,
+            "reg_weight": space.REGULARIZATION[backbone].start,
         }
-        starts = [space.RATE.start, space.REGULARIZATION[backbone].start]
-        assert all(point == pytest.approx(starts) for point in points.values())
-    first = tune.next_params(RUN, [])
-    assert first["student"] == "linear"
-    assert first["kd_weight"] == pytest.approx(0.01)
+        assert tune.next_params(run, [], points[0]) == pytest.approx(first)
+    with pytest.raises(ValueError, match="starts from the choices of .*plain.*alone.*first"):
+        tune.points_of(RUN, places)
+
+    chosen = {"plain": (0.004, 0.03), "alone": (0.008, 0.01)}
+    for arm, (rate, regularization) in chosen.items():
+        found = {"learning_rate": rate, "reg_weight": regularization}
+        choose(places, RUN._replace(arm=arm), params=found)
+    names = ("learning_rate", "reg_weight", "student", "kd_weight")
+    plain, alone = (*chosen["plain"], "linear"), (*chosen["alone"], "paper")
+    for arm in ("ours", "labels-shuffled", "ours-behavior", "ours-both"):
+        points = tune.points_of(RUN._replace(arm=arm), places)
+        told = [tuple(point[n] for n in names) for point in points]
+        # Both are as good on validation here; then plain is taken for the better one.
+        assert told == [(*plain, 0.01), (*alone, 0.01), (*plain, 0.001), (*plain, 0.1)]
+        for point in points:
+            assert tune.next_params(RUN._replace(arm=arm), [], [point]) == pytest.approx(point)
+    label = [
+        (p["learning_rate"], p["reg_weight"])
+        for p in tune.points_of(RUN._replace(arm="plain-label"), places)
+    ]
+    assert label == [(0.004, 0.03), (0.004, 0.06), (0.004, 0.015)]
+    released = tune.points_of(RUN._replace(arm="release"), places)
+    told = [(p["learning_rate"], p["ce_weight"], p["kd_weight"]) for p in released]
+    assert told == [(0.008, 0.1, 0.01), (0.004, 0.1, 0.01), (0.008, 1.0, 0.1), (0.008, 10.0, 1.0)]
 
 
 def test_an_ablation_takes_the_configuration_of_what_it_ablates(places):
@@ -322,6 +360,7 @@ def test_status_counts_what_is_done_running_and_left(places):
     plain, ours = progress.count(runs, places)
     assert (ours.trials_left, ours.left, ours.hours_left) == (12, 2, None)
     assert not ours.tuning
+    choose_explorers(places)
     trials = tune.tune(RUN, places, trials=2)
     next(trials)  # another process would be at it now
     assert [c.tuning for c in progress.count(runs, places)] == [False, True]
@@ -394,10 +433,9 @@ def test_the_grid_has_every_cell_and_enough_seeds():
     efforts = {(data, backbone): effort(data, backbone) for data in GRID for backbone in BACKBONES}
     assert len(efforts) == 16
     for (data, backbone), own in efforts.items():
-        # What was cut, in the order declared: tuning, and then the seeds of toys.
         dear = data in ("ml1m", "toys") and backbone in ("grcn", "maml")
-        assert (own.tuned_on, own.trials) == (("office", 0) if dear else (None, own.trials))
-        assert dear or own.trials >= (4 if data == "ml1m" else 6)
+        assert own.tuned_on == ("office" if dear else None)
+        assert (own.trials == own.explore == 0) if dear else (own.explore >= own.trials >= 3)
         assert len(own.seeds) >= {"office": 5, "tiktok": 5, "ml1m": 3, "toys": 2}[data]
 
 

@@ -25,11 +25,11 @@ import torch
 
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
-from .grid import BACKBONES, DATA, FAMILIES, GRID, PRIMARY, Places, Run, effort
+from .grid import BACKBONES, DATA, EXPLORERS, FAMILIES, GRID, PRIMARY, Places, Run, effort
 from .measure import MEASURED, measure, plan
 from .progress import count, grid, show
 from .store import Row
-from .train import run_once
+from .train import checkout, run_once
 from .tune import tune, tuned
 
 
@@ -54,7 +54,12 @@ def arguments() -> argparse.Namespace:
     add("--threads", type=int, default=1, help="other numbers may give other sums")
     add("--root", type=Path, default=os.environ.get("SGFD_DATA"), help="the datasets")
     add("--results", type=Path, default=Path(__file__).parent / "results")
-    add("--scratch", type=Path, default=Path("runs/study"), help="checkpoints and locks")
+    add(
+        "--scratch",
+        type=Path,
+        default=Path(__file__).parents[2] / "runs/study",
+        help="checkpoints and locks",
+    )
     args = parser.parse_args()
     if args.root is None and args.command in ("measure", "tune", "run", "test"):
         parser.error("say where the datasets are: --root or SGFD_DATA")
@@ -65,6 +70,7 @@ def main() -> None:
     """Does what was asked."""
     args = arguments()
     torch.set_num_threads(args.threads)
+    checkout()  # before files change
     places = Places(args.root, args.results, args.scratch)
     runs = list(grid(args.data, args.backbone, args.arm, args.seed))
     end = float("inf") if args.minutes is None else time.monotonic() + 60 * args.minutes
@@ -90,7 +96,8 @@ def main() -> None:
 
 
 def tune_all(runs: Sequence[Run], places: Places, trials: int | None, end: float) -> None:
-    for cell in dict.fromkeys(run[:3] for run in runs):
+    cells = dict.fromkeys(run[:3] for run in runs)
+    for cell in sorted(cells, key=lambda cell: cell[2] not in EXPLORERS):  # what others start from
         if arms_of(cell[1])[cell[2]].tuned_as is None:
             for row in tune(Run(*cell, 0), places, trials=trials):
                 say(row, "validation")
@@ -106,9 +113,15 @@ def run_all(runs: Sequence[Run], places: Places, end: float) -> None:
         params = tuned(run, places)
         if params is None:
             print(f"{run.name}: not tuned yet, passed over", flush=True)
-        elif row := run_once(run, params, places):
+            continue
+        try:
+            row = run_once(run, params, places)
+        except FloatingPointError as error:  # the others go on; it stays to be done
+            print(f"{run.name}: {error}", flush=True)
+            continue
+        if row:
             say(row, "validation")
-            gc.collect()
+        gc.collect()
 
 
 def explain(runs: Sequence[Run], places: Places) -> None:

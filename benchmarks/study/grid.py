@@ -29,13 +29,15 @@ class Effort(NamedTuple):
     """What a cell is worth in time, the same for each of its arms.
 
     Attributes:
-        trials: of every arm that is tuned.
+        trials: of every arm that is tuned, from what the explorers chose.
+        explore: of the explorers, plain and the student alone, from fixed points.
         seeds: of the runs; the first is that of tuning.
         tuned_on: the dataset whose configurations are taken, where tuning is too dear.
         valid_users: how many validation users epochs and configurations are chosen by; None: all.
     """
 
     trials: int
+    explore: int
     seeds: tuple[int, ...]
     tuned_on: str | None = None
     valid_users: int | None = None
@@ -105,31 +107,40 @@ PRIMARY = "ndcg@20"
 
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
-    ("office", "vbpr"): Effort(12, FIVE),
-    ("office", "bm3"): Effort(6, FIVE),
-    ("office", "grcn"): Effort(6, FIVE),
-    ("office", "maml"): Effort(6, FIVE, valid_users=600),
-    ("toys", "vbpr"): Effort(6, THREE),
-    ("toys", "bm3"): Effort(6, THREE),
-    ("toys", "grcn"): Effort(0, (0, 1), tuned_on="office"),
-    ("toys", "maml"): Effort(0, (0, 1), tuned_on="office", valid_users=600),
-    ("ml1m", "vbpr"): Effort(4, THREE),
-    ("ml1m", "bm3"): Effort(4, THREE),
-    ("ml1m", "grcn"): Effort(0, THREE, tuned_on="office"),
-    ("ml1m", "maml"): Effort(0, THREE, tuned_on="office", valid_users=600),
-    ("tiktok", "vbpr"): Effort(6, FIVE),
-    ("tiktok", "bm3"): Effort(6, FIVE),
-    ("tiktok", "grcn"): Effort(6, FIVE),
-    ("tiktok", "maml"): Effort(6, FIVE, valid_users=600),
+    ("office", "vbpr"): Effort(12, 12, FIVE),
+    ("office", "bm3"): Effort(4, 8, FIVE),
+    ("office", "grcn"): Effort(4, 8, FIVE),
+    ("office", "maml"): Effort(4, 8, FIVE, valid_users=600),
+    ("toys", "vbpr"): Effort(4, 8, THREE),
+    ("toys", "bm3"): Effort(4, 8, THREE),
+    ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),
+    ("toys", "maml"): Effort(0, 0, (0, 1), tuned_on="office", valid_users=600),
+    ("ml1m", "vbpr"): Effort(3, 6, THREE),
+    ("ml1m", "bm3"): Effort(3, 6, THREE),
+    ("ml1m", "grcn"): Effort(0, 0, THREE, tuned_on="office"),
+    ("ml1m", "maml"): Effort(0, 0, THREE, tuned_on="office", valid_users=600),
+    ("tiktok", "vbpr"): Effort(4, 8, FIVE),
+    ("tiktok", "bm3"): Effort(4, 8, FIVE),
+    ("tiktok", "grcn"): Effort(4, 8, FIVE),
+    ("tiktok", "maml"): Effort(4, 8, FIVE, valid_users=600),
 }
+
+
+EXPLORERS = ("plain", "alone")
+
+
+def trials_of(data: str, backbone: str, arm: str) -> int:
+    """How many trials an arm has; 0 where another dataset's configurations are taken."""
+    own = effort(data, backbone)
+    return own.explore if arm in EXPLORERS else own.trials
 
 
 def effort(data: str, backbone: str) -> Effort:
     """Of a cell; the yardsticks, "none", have the most of their dataset."""
     if data == "made-up":
-        return Effort(12, (0, 1))
+        return Effort(12, 12, (0, 1))
     if backbone == "none":
-        return Effort(12, THREE if data == "ml1m" else FIVE)
+        return Effort(12, 12, THREE if data in ("ml1m", "toys") else FIVE)
     return EFFORT[data, backbone]
 
 

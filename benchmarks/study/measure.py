@@ -6,7 +6,7 @@ from statistics import median
 from sgfd.training import fit
 
 from .arms import arms_of
-from .grid import DATA, Places, Run, effort
+from .grid import DATA, Places, Run, effort, trials_of
 from .space import OURS, RATE, REGULARIZATION, nothing
 from .store import Row, add_row, read_rows
 from .train import NEGATIVES, Clock, catalog, for_validation, surroundings
@@ -68,7 +68,7 @@ def plan(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> s
             hours[1] += one
             tunes = arm.tuned_as is None and arm.space is not nothing
             own = effort(*cell)
-            count = own.trials if trials is None else trials
+            count = trials_of(*run[:3]) if trials is None else trials
             # The chosen trial is the first seed's run.
             again = tunes and own.tuned_on is None and run.seed == own.seeds[0]
             hours[0] += (count - 1) * one if again else 0

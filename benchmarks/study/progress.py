@@ -5,9 +5,10 @@ from statistics import mean
 from typing import NamedTuple
 
 from .arms import arms_of
-from .grid import Places, Run, effort
+from .grid import Places, Run, effort, trials_of
 from .space import nothing
 from .store import Row, is_locked, lock_of, read_rows, row_of
+from .train import is_done
 from .tune import tuned
 
 
@@ -52,12 +53,12 @@ def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> 
     for cell in dict.fromkeys(run[:3] for run in runs):
         mine = [run for run in runs if run[:3] == cell]
         params = tuned(mine[0], places)
-        done = [run for run in mine if row_of(run, params, rows)]
+        done = [run for run in mine if params is not None and is_done(run, params, places)]
         running = [run for run in mine if run not in done and is_locked(lock_of(run, places))]
         finished = sum((r["data"], r["backbone"], r["arm"]) == cell for r in tried)
         arm = arms_of(cell[1])[cell[2]]
         own = effort(*cell[:2])
-        needed = own.trials if trials is None else trials
+        needed = trials_of(*cell) if trials is None else trials
         needed = 0 if arm.tuned_as or own.tuned_on else 1 if arm.space is nothing else needed
         missing = max(0, needed - finished)
         seconds = _seconds(cell, rows + tried)

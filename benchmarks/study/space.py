@@ -23,8 +23,8 @@ REGULARIZATION = {
     "grcn": Setting(1.25e-4, 8e-3, 1e-3),
     "maml": Setting(12.5, 800.0, 100.0),
 }
-# Of the two settings above, as multiples of their starts. On MovieLens-1M, whose users have twenty
-# times the pairs, four trials of plain VBPR, not counted, were best where regularization was least.
+# What the explorers, plain and the student alone, try first: multiples of the two starts above. On
+# MovieLens-1M, whose users have twenty times the pairs, a pilot was best with less regularization.
 STARTS = ((1.0, 1.0), (0.5, 2.0), (2.0, 0.5), (0.5, 0.5))
 STARTS_OF = {"ml1m": ((2.0, 0.5), (2.0, 0.25), (2.0, 0.125), (4.0, 0.25))}
 
@@ -33,15 +33,12 @@ OURS = {
     "kd_weight": Setting(1e-4, 0.1, 0.01),
     "temperature": Setting(1.0, 100.0, 10.0),
 }
-# Both students, and more or less of the teacher.
-OURS_STARTS = (("linear", 0.01), ("paper", 0.01), ("paper", 0.001), ("linear", 0.001))
-# Its terms have smaller gradients, so the ranges go further up; it starts at its BM3's of Office.
+# Its terms have smaller gradients, so the ranges go further up; its BM3's of Office come first.
 RELEASE = {
     "ce_weight": Setting(0.01, 10.0, 0.1),
     "kd_weight": Setting(1e-3, 10.0, 0.01),
     "temperature": Setting(1.0, 100.0, 50.0),
 }
-RELEASE_STARTS = (0.01, 0.1, 0.01, 1.0)
 
 
 def _suggest(trial: Trial, settings: dict[str, Setting]) -> Params:
@@ -65,23 +62,44 @@ def release(trial: Trial, backbone: str) -> Params:
     return shared(trial, backbone) | _suggest(trial, RELEASE)
 
 
-def start(number: int, data: str, backbone: str, space: object) -> Params:
-    """What trial ``number`` is told to try; nothing where the sampler is free."""
-    if number >= len(STARTS) or backbone == "none":
-        return {}
-    rate, regularization = STARTS_OF.get(data, STARTS)[number]
-    told: Params = {
-        "learning_rate": rate * RATE.start,
-        "reg_weight": regularization * REGULARIZATION[backbone].start,
-    }
+class Base(NamedTuple):
+    """What an explorer chose, and its validation NDCG@20."""
+
+    params: Params
+    value: float
+
+
+def first_points(data: str, backbone: str) -> list[Params]:
+    """Of an explorer."""
+    rate, regularization = RATE.start, REGULARIZATION[backbone].start
+    return [
+        {"learning_rate": a * rate, "reg_weight": b * regularization}
+        for a, b in STARTS_OF.get(data, STARTS)
+    ]
+
+
+def next_points(backbone: str, space: object, plain: Base, alone: Base) -> list[Params]:
+    """Of every other arm: around what the explorer most like it chose, whatever its own training.
+
+    A distilled arm starts at both, with either's student, and goes on from the better one with
+    less and more of the teacher; so where teaching does nothing it is about as good as that.
+    """
+    if space is shared:
+        low, high, _ = REGULARIZATION[backbone]
+        factors = (1.0, 2.0, 0.5)
+        return [
+            plain.params | {"reg_weight": min(high, max(low, f * plain.params["reg_weight"]))}
+            for f in factors
+        ]
+    linear, paper = plain.params | {"student": "linear"}, alone.params | {"student": "paper"}
+    better, other = (linear, paper) if plain.value >= alone.value else (paper, linear)
     if space is ours:
-        student, weight = OURS_STARTS[number]
-        told |= {name: setting.start for name, setting in OURS.items()}
-        told |= {"student": student, "kd_weight": weight}
-    if space is release:
-        told |= {name: setting.start for name, setting in RELEASE.items()}
-        told |= {"kd_weight": RELEASE_STARTS[number], "ce_weight": 10 * RELEASE_STARTS[number]}
-    return told
+        start = {name: setting.start for name, setting in OURS.items()}
+        pairs = [(better, 0.01), (other, 0.01), (better, 0.001), (better, 0.1)]
+        return [start | base | {"kd_weight": weight} for base, weight in pairs]
+    start = {name: setting.start for name, setting in RELEASE.items()}
+    weights = ((alone, 0.01), (plain, 0.01), (alone, 0.1), (alone, 1.0))
+    return [start | base.params | {"ce_weight": 10 * w, "kd_weight": w} for base, w in weights]
 
 
 # The yardsticks.

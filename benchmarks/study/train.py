@@ -67,7 +67,8 @@ def for_validation(data: Dataset, run: Run) -> Dataset:
     if keep is None or keep >= len(users):
         return data
     chosen = np.zeros(data.num_users)
-    chosen[np.random.default_rng(run.seed).choice(users, keep, replace=False)] = 1
+    # The same users in every seed: what is compared are means over seeds.
+    chosen[np.random.default_rng(20231029).choice(users, keep, replace=False)] = 1
     valid = csr_array(diags_array(chosen) @ data.valid)
     valid.eliminate_zeros()
     return replace(data, valid=valid)
@@ -105,8 +106,10 @@ def run_once(run: Run, params: Params, places: Places) -> Row | None:
 def is_done(run: Run, params: Params, places: Places) -> bool:
     """Whether a run has its row and, if it was trained, the parameters that the test part needs."""
     row = row_of(run, params, read_rows(places.results / "runs.jsonl"))
-    trained = row is not None and "best_epoch" in row
-    return row is not None and (not trained or best_of(run, params, places).exists())
+    if row is None or "best_epoch" not in row:
+        return row is not None
+    best = best_of(run, params, places)  # from the first epoch on; last.ckpt goes at the end
+    return best.exists() and not (best.parent / "last.ckpt").exists()
 
 
 def train(run: Run, params: Params, places: Places, *, trial: int | None = None) -> Row:
@@ -120,7 +123,9 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
     folder = folder_of(run, params, places)
     row = run._asdict() | {"params": params} | ({} if trial is None else {"trial": trial})
-    result = None
+    result = before = None
+    if trial is None and (folder / "last.ckpt").exists():
+        before = row_of(run, params, read_rows(places.results / "trials.jsonl"))
     if isinstance(model, nn.Module):
         try:
             result = fit(
@@ -160,6 +165,8 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
                 for name in result.history[0].terms
             }
     row |= clock.spent() | {"peak_mb": round(peak_mb())} | surroundings(model)
+    if before:  # it was trained then, and is only read again now
+        row |= {name: before[name] for name in ("peak_mb", *surroundings(model))}
     name = "runs.jsonl" if trial is None else "trials.jsonl"
     add_row(places.results / name, row, locks=places.scratch / "locks")
     if trial is None:
@@ -172,15 +179,19 @@ def surroundings(model: Any) -> Row:
     return {
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "commit": git("rev-parse", "HEAD"),
-        "changed": bool(git("status", "--porcelain", "--", "src")),
-        "program": program(),
+        **checkout(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used",
         "device": str(_device(model)),
     }
 
 
 @cache
+def checkout() -> Row:
+    """What is running; asked first when a process starts, since files may change under it."""
+    changed = bool(git("status", "--porcelain", "--", "src"))
+    return {"commit": git("rev-parse", "HEAD"), "changed": changed, "program": program()}
+
+
 def program() -> str:
     """A digest of the study's files that numbers depend on."""
     names = ("arms", "baselines", "grid", "inputs", "models", "space", "train", "tune")
