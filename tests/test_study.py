@@ -13,7 +13,7 @@ from lightning import Callback
 
 pytest.importorskip("optuna")
 
-from benchmarks.study import confirm, inputs, progress, space, store, train, tune
+from benchmarks.study import confirm, inputs, progress, report, space, store, train, tune
 from benchmarks.study.arms import ARMS, YARDSTICKS
 from benchmarks.study.grid import BACKBONES, GRID, Places, Run, effort, with_labels
 
@@ -416,6 +416,9 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
 
     later = list(confirm.read_test(runs[:1], places))
     assert [row["reading"] for row in later] == ["exploratory"]
+    assert list(confirm.read_test(runs, places)) == []  # read already: not again
+    kept = report.finished(runs, places, "test")
+    assert [row["reading"] for row in kept.values()] == ["confirmatory"] * 2
     assert [row["label"] for row in rows_of(places, "reads")] == [
         "confirmatory",
         "confirmatory",
@@ -441,7 +444,7 @@ def test_the_grid_has_every_cell_and_enough_seeds():
 
 def test_why_says_what_was_learned_and_which_gradients_move_the_student(places):
     pytest.importorskip("sklearn")
-    from benchmarks.study import maps, report, why
+    from benchmarks.study import maps, why
 
     plain, off = RUN._replace(arm="plain"), RUN._replace(arm="kd-0")
     choose(places, plain, RUN)

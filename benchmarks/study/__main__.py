@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from . import space
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
 from .grid import BACKBONES, DATA, EXPLORERS, FAMILIES, GRID, PRIMARY, Places, Run, effort
@@ -131,10 +132,11 @@ def explain(runs: Sequence[Run], places: Places) -> None:
 
     for run in runs:
         if run.seed == effort(run.data, run.backbone).seeds[0]:
-            if row := why(run, places):
+            taught = arms_of(run.backbone)[run.arm].space in (space.ours, space.release)
+            if taught and (row := why(run, places)):
                 print(run.name, row["gradients"], flush=True)
-            if run.arm == "ours":
-                draw_maps(run, places)
+                if run.arm == "ours":
+                    draw_maps(run, places)
 
 
 def write_report(runs: Sequence[Run], places: Places, part: str) -> None:

@@ -13,11 +13,10 @@ from sgfd.data import Dataset
 from sgfd.evaluation import evaluate
 from sgfd.release import published_metrics
 
-from .arms import arms_of
 from .baselines import Scorer
 from .grid import Params, Places, Run, digest
 from .store import Row, add_row, load_users, read_rows, row_of, save_users
-from .train import best_of, catalog, for_validation, git, is_done, scorer, users_of
+from .train import for_validation, git, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
 
 
@@ -61,40 +60,46 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
             f"{len(missing)} runs are not done, or done on another machine, such as "
             f"{missing[0].name}: run first."
         )
-    label = _log(runs, chosen, commit, places)
-    for run, params in chosen.items():
-        done = row_of(run, params, read_rows(places.results / "test.jsonl"))
-        if done is not None and done["reading"] == label:
-            continue
+    what = digest({run.name: params for run, params in chosen.items()})
+    label = _label(runs, what, places)
+    rows = [r for r in read_rows(places.results / "test.jsonl") if r["reading"] == label]
+    left = {run: params for run, params in chosen.items() if row_of(run, params, rows) is None}
+    if left:
+        _log(runs, what=what, label=label, commit=commit, places=places)
+    for run, params in left.items():
         yield _read(run, params, places, commit=commit, label=label)
 
 
-def _log(runs: Sequence[Run], chosen: dict[Run, Params], commit: str, places: Places) -> str:
-    cell = {"data": runs[0].data, "backbone": runs[0].backbone}
-    if any((run.data, run.backbone) != tuple(cell.values()) for run in runs):
+def _label(runs: Sequence[Run], what: str, places: Places) -> str:
+    """Confirmatory for the first reading of a cell, and for going on with it."""
+    cell = (runs[0].data, runs[0].backbone)
+    if any((run.data, run.backbone) != cell for run in runs):
         raise ValueError("one reading is of one cell: one dataset and one backbone.")
-    path, what = places.results / "reads.jsonl", digest({r.name: p for r, p in chosen.items()})
-    before = [row for row in read_rows(path) if {k: row[k] for k in cell} == cell]
-    first = not before or before[0]["what"] == what
-    label = "confirmatory" if first else "exploratory"
-    now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-    names = [run.name for run in runs]
-    row = {"time": now, **cell, "what": what, "commit": commit, "label": label, "runs": names}
-    add_row(path, row, locks=places.scratch / "locks")
-    return label
+    rows = read_rows(places.results / "reads.jsonl")
+    before = [row for row in rows if (row["data"], row["backbone"]) == cell]
+    return "confirmatory" if not before or before[0]["what"] == what else "exploratory"
+
+
+def _log(runs: Sequence[Run], *, what: str, label: str, commit: str, places: Places) -> None:
+    row = {
+        "time": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "data": runs[0].data,
+        "backbone": runs[0].backbone,
+        "what": what,
+        "commit": commit,
+        "label": label,
+        "runs": [run.name for run in runs],
+    }
+    add_row(places.results / "reads.jsonl", row, locks=places.scratch / "locks")
 
 
 def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) -> Row:
-    data = catalog(run, places.root)
-    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
+    data, model = loaded(run, params, places)
     if isinstance(model, nn.Module):
-        best = best_of(run, params, places)
-        model.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
-        model.eval()
         _check_is_the_run(run, model, for_validation(data, run), places)
     scores = _once(scorer(model), data)
     ranked = evaluate(scores, data.test, seen=data.seen)
-    save_users(users_of(run, "test", places), ranked)
+    save_users(users_of(run, "test" if label == "confirmatory" else label, places), ranked)
     metrics = {"none": "bm3", "vbpr": "bm3"}.get(run.backbone, run.backbone)
     published = published_metrics(metrics, scores, data.test, seen=data.seen)
     row = run._asdict() | {

@@ -1,13 +1,15 @@
 """Features as the recommender reads them: plain beside distilled."""
 
+from typing import Any
+
 import matplotlib as mpl
 import torch
 
+from sgfd import Distilled
 from sgfd.plots import plot_feature_maps
 
-from .arms import arms_of
 from .grid import Places, Run
-from .train import best_of, catalog
+from .train import is_done, loaded
 from .tune import tuned
 
 mpl.use("Agg")
@@ -16,14 +18,20 @@ import matplotlib.pyplot as plt
 
 def draw_maps(run: Run, places: Places) -> None:
     """A t-SNE per modality of the plain layer's output and of the student's, colored by label."""
-    read = {arm: _features(run._replace(arm=arm), places) for arm in ("plain", run.arm)}
-    data = catalog(run, places.root)
-    if read["plain"] is None or read[run.arm] is None or data.labels is None:
+    runs = [run._replace(arm="plain"), run]
+    chosen = {each: tuned(each, places) for each in runs}
+    if any(p is None or not is_done(each, p, places) for each, p in chosen.items()):
         return
+    read, data = [], None
+    for each, params in chosen.items():
+        data, model = loaded(each, params or {}, places)
+        read.append(_features(model, data.num_items))
+    assert data is not None
+    assert data.labels is not None
     for m in data.features:
         figure = plot_feature_maps(
-            read["plain"][m],
-            read[run.arm][m],
+            read[0][m],
+            read[1][m],
             data.labels,
             label_names=data.label_names,
             titles=(f"{run.data} {run.backbone}, {m}: plain", run.arm),
@@ -34,14 +42,8 @@ def draw_maps(run: Run, places: Places) -> None:
 
 
 @torch.no_grad()
-def _features(run: Run, places: Places) -> dict[str, torch.Tensor] | None:
-    params = tuned(run, places)
-    if params is None or not (best := best_of(run, params, places)).exists():
-        return None
-    data = catalog(run, places.root)
-    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
-    model.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
-    if hasattr(model, "export"):
-        return dict(model.export())
-    everything = torch.arange(data.num_items)
-    return {m: layer(model.features[m](everything)) for m, layer in model.projections.items()}
+def _features(model: Any, num_items: int) -> dict[str, torch.Tensor]:
+    if isinstance(model, Distilled):
+        return model.export()
+    items = torch.arange(num_items)
+    return {m: layer(model.features[m](items)) for m, layer in model.projections.items()}

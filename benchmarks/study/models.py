@@ -9,18 +9,14 @@ from torch import nn
 from sgfd import (
     FeatureStudent,
     SemanticTeacher,
-    SGFDLoss,
     backbones,
-    cross_entropy,
     distill,
-    hierarchy,
-    kl_divergence,
     paper_student,
     release,
 )
 from sgfd._functional import Activation
 from sgfd._seed import seeded
-from sgfd._terms import LabelLoss, ResponseDivergence
+from sgfd._terms import ResponseDivergence
 from sgfd.data import Dataset
 
 from .grid import DIM, Params
@@ -88,19 +84,17 @@ def ours(
     kd: bool = True,
     inner_activation: Activation | None = F.leaky_relu,
     fusion: bool | None = None,
-    response: ResponseDivergence = kl_divergence,
+    response: ResponseDivergence | None = None,
     detach_teacher: bool = True,
     behavior_beside: bool = False,
 ) -> nn.Module:
     """With this library's; the options switch one thing each off or over."""
     labels: Any = data.labels
     sizes: Any = data.num_classes
-    teach: LabelLoss = cross_entropy
     if behavior_beside:
         other = behavior_labels(data, seed)
         labels = {"label": labels, "behavior": other.labels}
         sizes = {"label": sizes, "behavior": other.num_classes}
-        teach, response = hierarchy(list(sizes.values()))
     with seeded(seed, stream=1):  # as distill() makes its own
         teacher = SemanticTeacher(
             data.widths,
@@ -109,22 +103,18 @@ def ours(
             inner_activation=inner_activation,
             fusion=fusion,
         )
-    loss = SGFDLoss(
-        ce_weight=params["ce_weight"] * ce,
-        kd_weight=params["kd_weight"] * kd,
-        temperature=params["temperature"],
-        classification=teach,
-        fusion=teach,
-        response=response,
-        detach_teacher=detach_teacher,
-    )
-    return distill(
+    model = distill(
         plain(data, backbone, params, seed),
         data.features,
         labels,
         num_classes=sizes,
         student=STUDENTS[params["student"]],
         teacher=teacher,
-        loss=loss,
         seed=seed,
     )
+    loss = model.sgfd_loss  # with the functions that fit the labels
+    loss.ce_weight, loss.kd_weight = params["ce_weight"] * ce, params["kd_weight"] * kd
+    loss.temperature, loss.detach_teacher = params["temperature"], detach_teacher
+    if response is not None:
+        loss.response = response
+    return model

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 
 from .grid import Run
 from .report import Cell
@@ -31,7 +32,9 @@ def gains(families: Mapping[str, Mapping[Cell, Effect]], path: Path) -> None:
         change = [100 * found[c].change for c in cells]
         low = [100 * (found[c].change - found[c].low) for c in cells]
         high = [100 * (found[c].high - found[c].change) for c in cells]
-        axis.errorbar(change, at, xerr=[low, high], fmt="o", color="#1b5e9b", capsize=3)
+        axis.errorbar(
+            change, at, xerr=np.nan_to_num([low, high]), fmt="o", color="#1b5e9b", capsize=3
+        )
         axis.axvline(0, color="0.6", linewidth=1)
         axis.set_yticks(at, [" ".join(c) for c in cells])
         axis.set(title=name, xlabel="change of NDCG@20 in %", ylim=(-0.5, len(cells) - 0.5))

@@ -7,7 +7,7 @@ import numpy as np
 
 from . import space
 from .arms import arms_of
-from .grid import BACKBONES, FAMILIES, GRID, PRIMARY, Places, Run
+from .grid import BACKBONES, FAMILIES, GRID, PRIMARY, Places, Run, effort
 from .stats import Effect, Floats, effect, holm
 from .store import Row, load_users, read_rows, row_of
 from .train import users_of
@@ -17,8 +17,12 @@ Cell = tuple[str, str]
 
 
 def finished(runs: Iterable[Run], places: Places, part: str) -> dict[Run, Row]:
-    """The rows of a part ("validation" or "test") under the configurations chosen now."""
+    """The rows of a part ("validation" or "test") under the configurations chosen now.
+
+    Of the test part those of the first reading.
+    """
     rows = read_rows(places.results / ("runs.jsonl" if part == "validation" else "test.jsonl"))
+    rows = [row for row in rows if row.get("reading", "confirmatory") == "confirmatory"]
     found = {run: row_of(run, tuned(run, places), rows) for run in runs}
     return {run: row for run, row in found.items() if row is not None}
 
@@ -56,7 +60,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def means_table(done: dict[Run, Row], part: str, cell: Cell) -> str:
     """Recall@20 and NDCG@20 of every arm: mean and standard deviation over seeds."""
     rows = []
-    for backbone in (cell[1], "none"):
+    # Yardsticks are ranked for all validation users.
+    some = part == "validation" and effort(*cell).valid_users is not None
+    for backbone in (cell[1],) if some else (cell[1], "none"):
         for name, arm in arms_of(backbone).items():
             mine = [row for run, row in done.items() if run[:3] == (cell[0], backbone, name)]
             if mine:
@@ -83,15 +89,17 @@ def family_table(found: dict[Cell, Effect]) -> str:
             f"{e.mean_a:.4f}",
             f"{e.mean_b:.4f}",
             f"{100 * e.change:+.1f} %",
-            f"{100 * e.low:+.1f} to {100 * e.high:+.1f}",
+            f"{100 * e.low:+.1f} to {100 * e.high:+.1f}" if np.isfinite(e.low) else "",
+            " ".join(f"{100 * change:+.1f}" for change in e.by_seed),
             f"{e.t_pvalue:.2g} ({t[cell]:.2g})",
             f"{e.wilcoxon_pvalue:.2g} ({w[cell]:.2g})",
             f"{e.num_users} / {e.num_seeds}",
         ]
         for cell, e in found.items()
     ]
-    header = ["cell", "first", "second", "change", "95 % interval", "p of t (Holm)"]
-    return table([*header, "p of Wilcoxon (Holm)", "users / seeds"], rows)
+    header = ["cell", "first", "second", "change", "95 % interval", "by seed"]
+    header += ["p of t (Holm)", "p of Wilcoxon (Holm)", "users / seeds"]
+    return table(header, rows)
 
 
 def configurations(runs: Iterable[Run], places: Places) -> str:

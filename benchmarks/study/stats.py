@@ -18,8 +18,10 @@ class Effect(NamedTuple):
         mean_a: over users and seeds.
         mean_b: likewise.
         change: ``mean_b / mean_a - 1``.
-        low: 2.5 % of the bootstrap over users and seeds.
-        high: 97.5 %.
+        low: 2.5 % of the bootstrap over users and seeds; NaN with fewer than three seeds, of which
+            a resample says nothing.
+        high: 97.5 %, likewise.
+        by_seed: the change in each seed.
         t_pvalue: paired t over users, each the mean over seeds.
         wilcoxon_pvalue: signed ranks of the same.
         num_users: users.
@@ -31,6 +33,7 @@ class Effect(NamedTuple):
     change: float
     low: float
     high: float
+    by_seed: tuple[float, ...]
     t_pvalue: float
     wilcoxon_pvalue: float
     num_users: int
@@ -53,11 +56,14 @@ def effect(a: Floats, b: Floats, *, resamples: int = 9999, seed: int = 0) -> Eff
     if (first != second).any():
         t = float(stats.ttest_rel(second, first).pvalue)
         wilcoxon = float(stats.wilcoxon(second, first).pvalue)
-    changes = bootstrap(a, b, resamples=resamples, seed=seed)
-    low, high = np.quantile(changes, [0.025, 0.975])
+    low = high = np.nan
+    if len(a) >= 3:
+        changes = bootstrap(a, b, resamples=resamples, seed=seed)
+        low, high = np.quantile(changes, [0.025, 0.975])
+    by_seed = tuple(map(float, b.mean(axis=1) / a.mean(axis=1) - 1))
     mean_a, mean_b = float(a.mean()), float(b.mean())
     return Effect(
-        mean_a, mean_b, mean_b / mean_a - 1, float(low), float(high), t, wilcoxon,
+        mean_a, mean_b, mean_b / mean_a - 1, float(low), float(high), by_seed, t, wilcoxon,
         a.shape[1], a.shape[0],
     )  # fmt: skip
 
@@ -65,8 +71,8 @@ def effect(a: Floats, b: Floats, *, resamples: int = 9999, seed: int = 0) -> Eff
 def bootstrap(a: Floats, b: Floats, *, resamples: int, seed: int) -> Floats:
     """Relative changes under users and seeds drawn anew together, both with replacement.
 
-    A resample takes both arms of a user and of a seed. Of the seeds there are few, so the interval
-    says little about other seeds; with one it says nothing.
+    A resample takes both arms of a user and of a seed. Of the seeds there are few, S, so the
+    interval says little about other seeds: it has (S - 1) / S of their variance.
     """
     rng = np.random.default_rng(seed)
     num_seeds, num_users = a.shape

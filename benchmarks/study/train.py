@@ -90,6 +90,17 @@ def best_of(run: Run, params: Params, places: Places) -> Path:
     return folder_of(run, params, places) / "best.pt"
 
 
+def loaded(run: Run, params: Params, places: Places) -> tuple[Dataset, Any]:
+    """A run's catalog and its model, with the parameters of its best epoch, in evaluation mode."""
+    data = catalog(run, places.root)
+    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
+    if isinstance(model, nn.Module):
+        best = best_of(run, params, places)
+        model.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+        model.eval()
+    return data, model
+
+
 def users_of(run: Run, part: str, places: Places) -> Path:
     """The file of a run's per-user metrics."""
     return places.results / "users" / part / f"{run.name}.npz"

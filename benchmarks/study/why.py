@@ -10,32 +10,27 @@ from sklearn.model_selection import cross_val_score
 from torch import Tensor
 
 from sgfd import Distilled
+from sgfd._seed import seeded
 from sgfd.data import Dataset, PairSampler
 from sgfd.plots import class_accuracy, neighbor_agreement
 
-from .arms import arms_of
 from .grid import DATA, Places, Run
 from .store import Row, add_row, read_rows, row_of
-from .train import NEGATIVES, best_of, catalog
+from .train import NEGATIVES, is_done, loaded
 from .tune import tuned
 
-BATCHES = 10
+BATCHES = 20
 
 
 def why(run: Run, places: Places) -> Row | None:
     """Looks at a finished distilled run and adds a row; None if it is there, or cannot be."""
     params = tuned(run, places)
     path = places.results / "why.jsonl"
-    if params is None or row_of(run, params, read_rows(path)):
+    if params is None or row_of(run, params, read_rows(path)) or not is_done(run, params, places):
         return None
-    best = best_of(run, params, places)
-    if not best.exists():
-        return None
-    data = catalog(run, places.root)
-    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
+    data, model = loaded(run, params, places)
     if not isinstance(model, Distilled) or model._labels.ndim > 1:
         return None
-    model.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     row = run._asdict() | {"params": params} | look(model, data, run)
     add_row(path, row, locks=places.scratch / "locks")
     return row
@@ -49,30 +44,28 @@ def look(model: Distilled, data: Dataset, run: Run) -> Row:
     """
     labels = data.labels
     assert labels is not None  # a distilled arm
-    known = labels >= 0
-    truth = torch.from_numpy(labels[known])
     teacher = class_accuracy(model.teacher, data.features, labels)
-    features = {m: torch.from_numpy(_filled(x)) for m, x in data.features.items()}
-    with torch.no_grad():
-        learned = model.teacher.judge({m: model.student(m).embed(x) for m, x in features.items()})
-        taught = model.teacher(features)
-    student = {m: _share(z[known].argmax(1) == truth) for m, z in learned.logits.items()}
-    read = model.export()
-    return {
-        "majority": float(np.bincount(labels[known]).max() / known.sum()),
-        "linear": {m: _linear(x[known].numpy(), labels[known]) for m, x in features.items()},
+    row: Row = {
+        "majority": float(np.bincount(labels[labels >= 0]).max() / (labels >= 0).sum()),
         "teacher": {m: float(n.sum() / teacher.counts[m].sum()) for m, n in teacher.right.items()},
-        "student": student,
-        "agreement": {
-            m: {
-                "raw": neighbor_agreement(x, labels),
-                "teacher": neighbor_agreement(taught.embeddings[m], labels),
-                "student": neighbor_agreement(read[m], labels),
-            }
-            for m, x in features.items()
-        },
+        "linear": {},
+        "student": {},
+        "agreement": {},
         "gradients": gradients(model, data, run),
     }
+    read = model.export()
+    for m, features in data.features.items():
+        # The items that have a label and the modality.
+        rows = np.flatnonzero((labels >= 0) & ~np.isnan(features).any(axis=1))
+        x, y = torch.from_numpy(np.asarray(features[rows], dtype=np.float32)), labels[rows]
+        with torch.no_grad():
+            said = model.teacher.classifiers[m](model.student(m).embed(x))
+            taught = model.teacher._extract(m, x)
+        row["student"][m] = float((said.argmax(1).numpy() == y).mean())
+        row["linear"][m] = _linear(x.numpy(), y)
+        near = {"raw": x, "teacher": taught, "student": read[m][rows]}
+        row["agreement"][m] = {name: neighbor_agreement(z, y) for name, z in near.items()}
+    return row
 
 
 def gradients(model: Distilled, data: Dataset, run: Run) -> Row:
@@ -91,14 +84,15 @@ def gradients(model: Distilled, data: Dataset, run: Run) -> Row:
     students = [model.student(m).weight for m in data.features]
     found: dict[str, list[float]] = {n: [] for n in ("recommendation", "distillation", "cosine")}
     model.train()
-    for batch in islice(sampler.epoch(0), BATCHES):
-        total, terms = model.loss_and_terms(batch)
-        kd = loss.kd_weight * (terms.response + terms.feature)
-        own = _flat(total - terms.total, students)
-        pulled = _flat(kd, students) if loss.kd_weight else torch.zeros_like(own)
-        found["recommendation"].append(float(own.norm()))
-        found["distillation"].append(float(pulled.norm()))
-        found["cosine"].append(float(torch.cosine_similarity(own, pulled, dim=0)))
+    with seeded(run.seed):  # dropout
+        for batch in islice(sampler.epoch(0), BATCHES):
+            total, terms = model.loss_and_terms(batch)
+            kd = loss.kd_weight * (terms.response + terms.feature)
+            own = _flat(total - terms.total, students)
+            pulled = _flat(kd, students) if loss.kd_weight else torch.zeros_like(own)
+            found["recommendation"].append(float(own.norm()))
+            found["distillation"].append(float(pulled.norm()))
+            found["cosine"].append(float(torch.cosine_similarity(own, pulled, dim=0)))
     model.eval()
     return {name: float(np.mean(values)) for name, values in found.items()}
 
@@ -113,13 +107,3 @@ def _linear(x: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
     enough = np.bincount(labels)[labels] >= 5
     scores = cross_val_score(RidgeClassifier(), x[enough], labels[enough], cv=5)
     return float(scores.mean())
-
-
-def _filled(x: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Missing rows as the mean of the others, as the recommender reads them."""
-    x = np.asarray(x, dtype=np.float32)
-    return np.where(np.isnan(x), np.nanmean(x, axis=0), x)
-
-
-def _share(right: Tensor) -> float:
-    return float(right.float().mean())
