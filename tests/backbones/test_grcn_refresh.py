@@ -198,6 +198,20 @@ def test_a_saved_model_comes_back_with_its_setting(tmp_path):
         Distilled.from_pretrained(tmp_path, model_of(1), x)
 
 
+def test_a_state_with_a_cache_loads_where_there_is_none_and_the_other_way():
+    kept, plain = model_of(3), model_of(1)
+    kept(batch())
+    with torch.no_grad():
+        kept.user_embedding.weight.mul_(2)
+    for wrap in (lambda model: model, lambda model: torch.nn.ModuleList([model])):
+        wrap(plain).load_state_dict(wrap(kept).state_dict())  # strict
+        users = torch.arange(USERS)
+        assert torch.equal(plain.scores(users), kept.scores(users))
+    assert not any(name.startswith("cache") for name in plain.state_dict())
+    kept.load_state_dict(plain.state_dict())
+    assert int(kept.cache.age) == 0
+
+
 def test_training_with_it_learns():
     data = synthetic_catalog(num_users=60, num_items=40, seed=1)
     model = GRCN(data.train, data.features, dim=8, refresh_every=5)

@@ -23,7 +23,7 @@ from sgfd.backbones._base import (
     new_features,
 )
 from sgfd.backbones._checks import check_batch, sizes
-from sgfd.backbones._grcn_cache import new_cache
+from sgfd.backbones._grcn_cache import OutputCache, new_cache
 from sgfd.backbones._grcn_graph import (
     Fusion,
     activated,
@@ -199,7 +199,7 @@ class GRCN(Recommender):
             nodes = nodes_of(self, features_of(self, items), users, items)
             users_at = torch.searchsorted(users, users_at)
             items_at = torch.searchsorted(items, rows)
-        elif self.cache is not None and self.training and torch.is_grad_enabled():
+        elif isinstance(self.cache, OutputCache) and self.training and torch.is_grad_enabled():
             nodes = nodes_of(self, self.cache(partial(projected, self), distinct(rows).values))
         else:
             nodes = nodes_of(self, features_of(self))

@@ -65,6 +65,15 @@ class OutputCache(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def new_cache(every: int, modalities: list[str], num_items: int, dim: int) -> OutputCache | None:
+class NoCache(nn.Module):
+    """In its place where every step computes all: a state with a cache can be loaded there too."""
+
+    def _load_from_state_dict(self, *_: Any, **__: Any) -> None:
+        """Leaves a cache where it is."""
+
+
+def new_cache(
+    every: int, modalities: list[str], num_items: int, dim: int
+) -> "OutputCache | NoCache":
     """A cache, unless every step computes all."""
-    return OutputCache(every, modalities, num_items, dim) if every > 1 else None
+    return OutputCache(every, modalities, num_items, dim) if every > 1 else NoCache()
