@@ -107,7 +107,7 @@ PRIMARY = "ndcg@20"
 
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
-    ("office", "vbpr"): Effort(12, 12, FIVE),
+    ("office", "vbpr"): Effort(4, 12, FIVE),
     ("office", "bm3"): Effort(4, 8, FIVE),
     ("office", "grcn"): Effort(4, 8, FIVE),
     ("office", "maml"): Effort(4, 8, FIVE, valid_users=600),
