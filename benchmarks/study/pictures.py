@@ -14,6 +14,9 @@ from .store import Row
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+# More lines than these cannot be told apart.
+DRAWN = ("plain", "alone", "release", "ours", "labels-shuffled", "ours-behavior", "plain-label")
+
 
 def gains(families: Mapping[str, Mapping[Cell, Effect]], path: Path) -> None:
     """Relative change of NDCG@20 per cell with its interval, a panel per comparison."""
@@ -45,12 +48,13 @@ def gains(families: Mapping[str, Mapping[Cell, Effect]], path: Path) -> None:
 
 def curves(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
     """Validation NDCG@20 by epoch, first seed, an arm a line."""
-    figure, axis = plt.subplots(figsize=(6, 3.6))
+    figure, axis = plt.subplots(figsize=(7, 3.6))
+    first = min(run.seed for run in done)
     for run, row in done.items():
-        if run[:2] == cell and run.seed == min(r.seed for r in done) and "curve" in row:
+        if run[:2] == cell and run.seed == first and run.arm in DRAWN and "curve" in row:
             axis.plot(range(1, len(row["curve"]) + 1), row["curve"], label=run.arm, linewidth=1.2)
     axis.set(xlabel="epoch", ylabel="validation NDCG@20", title=" ".join(cell))
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -63,17 +67,18 @@ def distances(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
         for run, row in done.items()
         if run[:2] == cell
         and run.seed == min(r.seed for r in done)
+        and run.arm in DRAWN
         and "feature" in row.get("terms_by_epoch", {})
     }
     if not shown:
         return
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3))
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3))
     for axis, term in zip(axes, ("feature", "response", "classification"), strict=True):
         for arm, terms in shown.items():
             axis.plot(range(1, len(terms[term]) + 1), terms[term], label=arm, linewidth=1.2)
         axis.set(xlabel="epoch", title=term)
     axes[0].set(ylabel=f"{' '.join(cell)}: term, unweighted")
-    axes[-1].legend(fontsize=7)
+    axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
