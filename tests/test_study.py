@@ -477,6 +477,9 @@ def test_why_says_what_was_learned_and_which_gradients_move_the_student(places):
 
     text = report.report([plain, RUN, off], places, "validation")
     assert "| ours | image |" in text
+    choose(places, RUN, params=PARAMS | {"kd_weight": 0.06})  # not what was looked at
+    assert "| ours | image |" not in report.report([plain, RUN, off], places, "validation")
+    choose(places, RUN)
     maps.draw_maps(RUN, places)
     drawn = sorted(p.name for p in places.results.glob("map_*.png"))
     assert drawn == [f"map_made-up_vbpr_{m}.png" for m in data.features]

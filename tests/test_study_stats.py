@@ -36,6 +36,13 @@ def test_a_constant_relative_gain_has_an_interval_of_no_width():
     assert result.t_pvalue < 1e-6
 
 
+def test_each_seed_has_its_change_and_two_seeds_no_interval():
+    a = np.array([[0.2, 0.4, 0.6], [0.1, 0.2, 0.3]])
+    result = effect(a, a * [[1.5], [0.5]], resamples=20)
+    assert result.by_seed == pytest.approx((0.5, -0.5))
+    assert np.isnan([result.low, result.high]).all()
+
+
 def test_arms_that_are_equal_have_p_1():
     a = np.random.default_rng(0).random((2, 30))
     result = effect(a, a.copy(), resamples=10)

@@ -55,7 +55,8 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
     """
     commit = check_committed([tuned_file(run, places) for run in runs])
     chosen: dict[Run, Params] = {run: tuned(run, places) or {} for run in runs}
-    if missing := [run for run in runs if not is_done(run, chosen[run], places)]:
+    trained = read_rows(places.results / "runs.jsonl")
+    if missing := [r for r in runs if not is_done(r, chosen[r], places, rows=trained)]:
         raise RuntimeError(
             f"{len(missing)} runs are not done, or done on another machine, such as "
             f"{missing[0].name}: run first."

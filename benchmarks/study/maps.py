@@ -19,19 +19,16 @@ import matplotlib.pyplot as plt
 def draw_maps(run: Run, places: Places) -> None:
     """A t-SNE per modality of the plain layer's output and of the student's, colored by label."""
     runs = [run._replace(arm="plain"), run]
-    chosen = {each: tuned(each, places) for each in runs}
-    if any(p is None or not is_done(each, p, places) for each, p in chosen.items()):
+    chosen = [(each, params) for each in runs if (params := tuned(each, places)) is not None]
+    done = [loaded(*each, places) for each in chosen if is_done(*each, places)]
+    if len(done) < len(runs):
         return
-    read, data = [], None
-    for each, params in chosen.items():
-        data, model = loaded(each, params or {}, places)
-        read.append(_features(model, data.num_items))
-    assert data is not None
-    assert data.labels is not None
+    before, after = (_features(model, data.num_items) for data, model in done)
+    data = done[1][0]
     for m in data.features:
         figure = plot_feature_maps(
-            read[0][m],
-            read[1][m],
+            before[m],
+            after[m],
             data.labels,
             label_names=data.label_names,
             titles=(f"{run.data} {run.backbone}, {m}: plain", run.arm),

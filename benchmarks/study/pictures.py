@@ -49,10 +49,9 @@ def gains(families: Mapping[str, Mapping[Cell, Effect]], path: Path) -> None:
 def curves(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
     """Validation NDCG@20 by epoch, first seed, an arm a line."""
     figure, axis = plt.subplots(figsize=(7, 3.6))
-    first = min(run.seed for run in done)
-    for run, row in done.items():
-        if run[:2] == cell and run.seed == first and run.arm in DRAWN and "curve" in row:
-            axis.plot(range(1, len(row["curve"]) + 1), row["curve"], label=run.arm, linewidth=1.2)
+    for arm, row in _first(done, cell).items():
+        if "curve" in row:
+            axis.plot(range(1, len(row["curve"]) + 1), row["curve"], label=arm, linewidth=1.2)
     axis.set(xlabel="epoch", ylabel="validation NDCG@20", title=" ".join(cell))
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
@@ -63,12 +62,9 @@ def curves(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
 def distances(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
     """Student-teacher distance and label loss by epoch, first seed, an arm a line."""
     shown = {
-        run.arm: row["terms_by_epoch"]
-        for run, row in done.items()
-        if run[:2] == cell
-        and run.seed == min(r.seed for r in done)
-        and run.arm in DRAWN
-        and "feature" in row.get("terms_by_epoch", {})
+        arm: row["terms_by_epoch"]
+        for arm, row in _first(done, cell).items()
+        if "feature" in row.get("terms_by_epoch", {})
     }
     if not shown:
         return
@@ -82,3 +78,10 @@ def distances(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def _first(done: Mapping[Run, Row], cell: Cell) -> dict[str, Row]:
+    """The rows of a cell's first seed, by arm, of the arms that are drawn."""
+    first = min(run.seed for run in done)
+    here = {run: row for run, row in done.items() if run[:2] == cell and run.seed == first}
+    return {run.arm: row for run, row in here.items() if run.arm in DRAWN}

@@ -53,7 +53,7 @@ def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> 
     for cell in dict.fromkeys(run[:3] for run in runs):
         mine = [run for run in runs if run[:3] == cell]
         params = tuned(mine[0], places)
-        done = [run for run in mine if params is not None and is_done(run, params, places)]
+        done = [r for r in mine if params is not None and is_done(r, params, places, rows=rows)]
         running = [run for run in mine if run not in done and is_locked(lock_of(run, places))]
         finished = sum((r["data"], r["backbone"], r["arm"]) == cell for r in tried)
         arm = arms_of(cell[1])[cell[2]]

@@ -153,9 +153,9 @@ def published_table(done: dict[Run, Row], cell: Cell) -> str:
 
 def why_table(places: Places, cell: Cell, part: str) -> str:
     """Accuracies, agreements and gradients of the first seed; beside the validation part only."""
-    rows = [
-        r for r in read_rows(places.results / "why.jsonl") if (r["data"], r["backbone"]) == cell
-    ]
+    written = read_rows(places.results / "why.jsonl")
+    first = [Run(*cell, arm, effort(*cell).seeds[0]) for arm in arms_of(cell[1])]
+    rows = [row for run in first if (row := row_of(run, tuned(run, places), written))]
     if part == "test" or not rows:
         return ""
     header = ["arm", "modality", "majority", "linear", "teacher", "student"]

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -114,9 +114,13 @@ def run_once(run: Run, params: Params, places: Places) -> Row | None:
         return train(run, params, places)
 
 
-def is_done(run: Run, params: Params, places: Places) -> bool:
-    """Whether a run has its row and, if it was trained, the parameters that the test part needs."""
-    row = row_of(run, params, read_rows(places.results / "runs.jsonl"))
+def is_done(run: Run, params: Params, places: Places, *, rows: Sequence[Row] | None = None) -> bool:
+    """Whether a run has its row and, if it was trained, the parameters that the test part needs.
+
+    Whoever asks for many runs gives the rows of runs.jsonl, which are read otherwise.
+    """
+    rows = read_rows(places.results / "runs.jsonl") if rows is None else rows
+    row = row_of(run, params, rows)
     if row is None or "best_epoch" not in row:
         return row is not None
     best = best_of(run, params, places)  # from the first epoch on; last.ckpt goes at the end
