@@ -109,10 +109,10 @@ FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "vbpr"): Effort(4, 12, FIVE),
     ("office", "bm3"): Effort(4, 8, FIVE),
-    ("office", "grcn"): Effort(4, 8, FIVE),
-    ("office", "maml"): Effort(4, 8, FIVE, valid_users=600),
-    ("toys", "vbpr"): Effort(4, 8, THREE),
-    ("toys", "bm3"): Effort(4, 8, THREE),
+    ("office", "grcn"): Effort(3, 6, FIVE),
+    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600),
+    ("toys", "vbpr"): Effort(3, 6, THREE),
+    ("toys", "bm3"): Effort(3, 6, THREE),
     ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),
     ("toys", "maml"): Effort(0, 0, (0, 1), tuned_on="office", valid_users=600),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),
@@ -120,9 +120,9 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("ml1m", "grcn"): Effort(0, 0, THREE, tuned_on="office"),
     ("ml1m", "maml"): Effort(0, 0, THREE, tuned_on="office", valid_users=600),
     ("tiktok", "vbpr"): Effort(4, 8, FIVE),
-    ("tiktok", "bm3"): Effort(4, 8, FIVE),
-    ("tiktok", "grcn"): Effort(4, 8, FIVE),
-    ("tiktok", "maml"): Effort(4, 8, FIVE, valid_users=600),
+    ("tiktok", "bm3"): Effort(3, 6, FIVE),
+    ("tiktok", "grcn"): Effort(3, 6, FIVE),
+    ("tiktok", "maml"): Effort(3, 6, FIVE, valid_users=600),
 }
 
 
