@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,13 @@ def scores(users: Tensor) -> Tensor:
     return ((users[:, None] * 7 + torch.arange(ITEMS) * 5) % 11 + torch.arange(ITEMS) / 99).double()
 
 
+def broken(rank: int, users: Tensor) -> Tensor:
+    """Scores of the first process only."""
+    if rank == 1:
+        raise OSError("the disk of process 1")
+    return scores(users)
+
+
 class Loss(nn.Module):
     """Makes a named loss the forward, which is what DistributedDataParallel runs."""
 
@@ -109,6 +117,10 @@ def main(rank: int, world: int, folder: Path) -> None:
         found = joined_evaluation(scores, targets(count), ks=[2, 8])
         values = {name: torch.from_numpy(value) for name, value in found.per_user.items()}
         torch.save({"users": found.users.tolist()} | values, folder / f"{count}users{rank}.pt")
+    try:
+        joined_evaluation(partial(broken, rank), targets(5), ks=[2])
+    except (RuntimeError, OSError) as error:
+        (folder / f"broken{rank}.txt").write_text(f"{type(error).__name__}: {error}")
     # What still holds the group keeps its threads, which may abort while Python shuts down.
     gc.collect()
     torch.distributed.destroy_process_group()

@@ -94,9 +94,8 @@ class Distilled(Saving):
         """
         if self._loss_method is None or self._items is None:
             raise RuntimeError(
-                "distill() does not know this backbone's training loss: pass loss_method= and "
-                "items=, or add distillation_loss(items) in your own loop. To a model that was "
-                "loaded, give items= at from_pretrained()."
+                "distill() was not told the training loss: pass loss_method= and items=, or add "
+                "distillation_loss(items) in your loop. A loaded one: items= at from_pretrained()."
             )
         # Before the backbone's loss: some models change the batch in place.
         items = item_indices(self._items(*args, **kwargs)).clone()
@@ -232,10 +231,11 @@ class Distilled(Saving):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            # Not there yet while a copy or an unpickled model is being put together.
-            backbone = super().__getattr__("backbone")
+            backbone = super().__getattr__("backbone")  # not there yet while copied or unpickled
         if name == self.__dict__.get("_loss_method"):
             return lambda *args, **kwargs: self.loss_and_terms(*args, **kwargs)[0]
+        if name == "items_of" and not hasattr(backbone, name):
+            return self._items  # what distill() was told, for ``prefetched``
         return getattr(backbone, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

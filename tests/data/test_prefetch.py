@@ -223,11 +223,12 @@ def test_a_strangers_items_are_named(data, maps, reads):
     model = distill(
         Stranger(), features, data.labels, loss_method="loss", items=lambda items: items
     )
-    reads.clear()
     batches = [torch.tensor([3, 1, 3]), torch.tensor([2])]
-    for items in prefetched(iter(batches), model, items=lambda items: items):
-        model.distillation_loss(items)
-    ahead = [rows for _, rows, thread in reads if thread.startswith("sgfd-prefetch")]
-    assert ahead == [[1, 3], [2]]
+    for named in ({}, {"items": lambda items: items + 1}):
+        reads.clear()
+        for items in prefetched(iter(batches), model, **named):
+            model.distillation_loss(items)
+        ahead = [rows for _, rows, thread in reads if thread.startswith("sgfd-prefetch")]
+        assert ahead == ([[2, 4], [3]] if named else [[1, 3], [2]])
     with pytest.raises(TypeError, match=r"needs model.items_of\(batch\).*or items="):
-        prefetched(batches, model)
+        prefetched(batches, Stranger())

@@ -89,6 +89,12 @@ def test_joined_metrics_are_those_of_every_user_in_every_process(folder: Path, c
         assert all(found[name].tolist() == whole.per_user[name].tolist() for name in found)
 
 
+def test_a_process_that_cannot_rank_leaves_no_other_waiting(folder: Path):
+    said = [(folder / f"broken{rank}.txt").read_text() for rank in range(WORLD)]
+    assert said[0].startswith("RuntimeError: 1 of 2 processes could not rank the items")
+    assert said[1] == "OSError: the disk of process 1"
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 9])
 def test_shares_give_each_pair_to_one_process(world: int):
     batch = ddp_worker.part("ours", 0, 1, size=7)

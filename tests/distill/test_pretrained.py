@@ -339,7 +339,7 @@ def test_training_goes_on_where_the_items_are_named(tmp_path):
 
 def test_without_items_a_loaded_model_scores_and_its_loss_is_an_error(tmp_path):
     loaded = again(trained(stranger()), tmp_path)
-    with pytest.raises(RuntimeError, match=r"loaded, give items= at from_pretrained\(\)"):
+    with pytest.raises(RuntimeError, match=r"A loaded one: items= at from_pretrained\(\)"):
         loaded.calculate_loss(batch())
     assert loaded.distillation_loss(torch.arange(3)) > 0
 

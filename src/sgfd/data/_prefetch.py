@@ -39,7 +39,8 @@ def prefetched(
         model: one of the backbones, or ``distill(...)`` of one; not its DistributedDataParallel.
         depth: how many batches are read ahead, at least 1. Each takes its rows' memory.
         items: the items whose features a batch's loss reads; None for ``model.items_of``, which
-            for a ``NeighborBatch`` are not all (``lambda batch: batch.item_nodes``).
+            for a ``NeighborBatch`` are not all (``lambda batch: batch.item_nodes``), and of a
+            recommender of your own is what ``distill(items=)`` was given.
 
     Yields:
         Each batch.
@@ -64,9 +65,9 @@ def prefetched(
     items = getattr(model, "items_of", None) if items is None else items
     if not callable(items):
         raise TypeError(
-            "prefetched needs model.items_of(batch), as sgfd.backbones have it, or items=, a "
-            f"function from a batch to its items; {type(model).__qualname__} has none. Of a "
-            "wrapped model pass the inner one (model.module)."
+            "prefetched needs model.items_of(batch), as sgfd.backbones and distill(items=) have "
+            f"it, or items=, a function from a batch to its items; {type(model).__qualname__} has "
+            "none. Of a wrapped model pass the inner one (model.module)."
         )
     tables = [m for m in model.modules() if isinstance(m, FeatureTable) and m.mapped is not None]
     if not tables:

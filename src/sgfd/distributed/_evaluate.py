@@ -42,6 +42,7 @@ def joined_evaluation(
     Raises:
         TypeError: as ``evaluate``.
         ValueError: as ``evaluate``.
+        RuntimeError: in the other processes, where one could not rank: none waits for it.
 
     Example:
         >>> from sgfd.data import synthetic_catalog
@@ -59,9 +60,18 @@ def joined_evaluation(
     users, num_skipped = users_with_target(interactions(target, seen)[0], None)
     # One without users of its own ranks for the first, which counts once all the same.
     own = users[rank::world_size] if rank < len(users) else users[:1]
-    part = run(users=own)
     # NCCL reads what is on the GPU, all others what is on the CPU.
     where = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
+    try:
+        part = run(users=own)
+    except Exception:
+        _failures(1, where, group)
+        raise
+    if failed := _failures(0, where, group):
+        raise RuntimeError(
+            f"{failed} of {world_size} processes could not rank the items for their users; "
+            "the reason is in their own errors."
+        )
     values = torch.zeros(len(part.per_user), len(users), dtype=torch.float64, device=where)
     if rank < len(users):
         for row, found in zip(values, part.per_user.values(), strict=True):
@@ -69,3 +79,10 @@ def joined_evaluation(
     dist.all_reduce(values, group=group)
     per_user = dict(zip(part.per_user, values.cpu().numpy(), strict=True))
     return Evaluation(users, per_user, num_skipped)
+
+
+def _failures(own: int, where: torch.device, group: dist.ProcessGroup | None) -> int:
+    """How many processes failed, known to all before any sends what it found."""
+    count = torch.tensor(own, device=where)
+    dist.all_reduce(count, group=group)
+    return int(count)
