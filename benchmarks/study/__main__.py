@@ -7,6 +7,7 @@
     python -m benchmarks.study status
     python -m benchmarks.study test   --data office --backbone vbpr   (configurations committed)
     python -m benchmarks.study why    --data office --backbone vbpr   (accuracies, gradients)
+    python -m benchmarks.study try    --data office --backbone vbpr   (what else might help)
     python -m benchmarks.study report
 
 Every command may be killed and given again, and several processes may share the work. The backbone
@@ -42,7 +43,7 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "command", choices=["measure", "tune", "run", "status", "test", "why", "report"]
+        "command", choices=["measure", "tune", "run", "status", "test", "why", "try", "report"]
     )
     add = parser.add_argument
     add("--data", nargs="+", choices=list(DATA), default=list(GRID))
@@ -62,7 +63,7 @@ def arguments() -> argparse.Namespace:
         help="checkpoints and locks",
     )
     args = parser.parse_args()
-    if args.root is None and args.command in ("measure", "tune", "run", "test"):
+    if args.root is None and args.command in ("measure", "tune", "run", "test", "try"):
         parser.error("say where the datasets are: --root or SGFD_DATA")
     return args
 
@@ -92,6 +93,12 @@ def main() -> None:
                 say(row, "test")
     elif args.command == "why":
         explain(runs, places)
+    elif args.command == "try":
+        from .tries import try_all
+
+        for cell in dict.fromkeys(run[:2] for run in runs if run.backbone != "none"):
+            for row in try_all(*cell, places):
+                print(*cell, row["student"], row["what"], row[PRIMARY], flush=True)
     else:
         write_report(runs, places, args.part)
 
@@ -144,9 +151,10 @@ def write_report(runs: Sequence[Run], places: Places, part: str) -> None:
     from .pictures import curves, distances, gains
     from .report import effects, finished, report
 
-    (places.results / f"{part}.md").write_text(report(runs, places, part))
     done = finished(runs, places, part)
-    families = {f"{b} against {a}": effects(done, places, part, (b, a)) for b, a in FAMILIES}
+    found = [effects(done, places, part, (b, a)) for b, a in FAMILIES]
+    (places.results / f"{part}.md").write_text(report(runs, places, part, found=found))
+    families = {f"{b} against {a}": e for (b, a), e in zip(FAMILIES, found, strict=True)}
     gains(families, places.results / f"gains_{part}.png")
     if part == "validation":
         for cell in dict.fromkeys(run[:2] for run in done if run.backbone != "none"):

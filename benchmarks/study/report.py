@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sgfd.release import recipe
+
 from . import space
 from .arms import arms_of
 from .grid import BACKBONES, FAMILIES, GRID, PRIMARY, Places, Run, effort
@@ -14,6 +16,8 @@ from .train import users_of
 from .tune import tuned, tuned_file
 
 Cell = tuple[str, str]
+# Whose features are others: these are text, the paper's images and text.
+IN_THE_PAPER = {"office": "Office", "toys": "ToysGames"}
 
 
 def finished(runs: Iterable[Run], places: Places, part: str) -> dict[Run, Row]:
@@ -142,12 +146,24 @@ def group_table(done: dict[Run, Row], cell: Cell) -> str:
 
 
 def published_table(done: dict[Run, Row], cell: Cell) -> str:
-    """Recall@20 and NDCG@20 in the release's own metrics, in %. Of the test part."""
+    """Recall@20 and NDCG@20 in the release's own metrics, in %, the paper's last. Of the test part.
+
+    With the yardsticks where the metrics are theirs.
+    """
+    found: dict[str, list[Row]] = {}
+    for run, row in done.items():
+        if run.data == cell[0] and run.backbone in (cell[1], "none"):
+            found.setdefault(run.arm, []).append(row["published"])
+    metrics = next(row["published"]["metrics"] for run, row in done.items() if run[:2] == cell)
     rows = []
-    for arm in dict.fromkeys(run.arm for run in done if run[:2] == cell):
-        mine = [row["published"] for run, row in done.items() if run[:3] == (*cell, arm)]
-        recall, ndcg = (np.mean([p[name] for p in mine]) for name in ("recall", "ndcg"))
-        rows.append([arm, mine[0]["metrics"], f"{recall:.2f}", f"{ndcg:.2f}"])
+    for arm, mine in found.items():
+        if mine[0]["metrics"] == metrics:
+            recall, ndcg = (np.mean([p[name] for p in mine]) for name in ("recall", "ndcg"))
+            rows.append([arm, metrics, f"{recall:.2f}", f"{ndcg:.2f}"])
+    if cell[0] in IN_THE_PAPER and cell[1] in ("bm3", "grcn", "maml"):
+        theirs = recipe(cell[1], IN_THE_PAPER[cell[0]])
+        for name, (recall, ndcg) in (("plain", theirs.plain), ("SGFD", theirs.distilled)):
+            rows.append([f"the paper, {name}", metrics, f"{recall:.2f}", f"{ndcg:.2f}"])
     return table(["arm", "metrics of", "Recall@20", "NDCG@20"], rows)
 
 
@@ -175,9 +191,12 @@ def why_lines(row: Row) -> list[list[str]]:
     return lines
 
 
-def report(runs: Sequence[Run], places: Places, part: str) -> str:
-    """Everything, of the runs that are done."""
+def report(
+    runs: Sequence[Run], places: Places, part: str, *, found: Sequence[dict[Cell, Effect]] = ()
+) -> str:
+    """Everything, of the runs that are done; the families' effects are found unless given."""
     done = finished(runs, places, part)
+    found = found or [effects(done, places, part, (b, a)) for b, a in FAMILIES]
     cells = list(dict.fromkeys(r[:2] for r in done if r.backbone != "none"))
     lines = [f"# The {part} part", ""]
     if part == "test":
@@ -189,9 +208,9 @@ def report(runs: Sequence[Run], places: Places, part: str) -> str:
             lines += [group_table(done, cell), "", published_table(done, cell), ""]
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
-    for second, first in FAMILIES:
-        if found := effects(done, places, part, (second, first)):
-            lines += [f"## {second} (second) against {first} (first)", "", family_table(found), ""]
+    for (second, first), family in zip(FAMILIES, found, strict=True):
+        if family:
+            lines += [f"## {second} (second) against {first} (first)", "", family_table(family), ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
 

@@ -68,7 +68,7 @@ def look(model: Distilled, data: Dataset, run: Run) -> Row:
     return row
 
 
-def gradients(model: Distilled, data: Dataset, run: Run) -> Row:
+def gradients(model: Distilled, data: Dataset, run: Run, *, batches: int = BATCHES) -> Row:
     """Norms of the gradients on the students' weights, means over batches, weights included.
 
     ``cosine`` is between that of the recommendation loss and that of the two distillation terms:
@@ -85,7 +85,7 @@ def gradients(model: Distilled, data: Dataset, run: Run) -> Row:
     found: dict[str, list[float]] = {n: [] for n in ("recommendation", "distillation", "cosine")}
     model.train()
     with seeded(run.seed):  # dropout
-        for batch in islice(sampler.epoch(0), BATCHES):
+        for batch in islice(sampler.epoch(0), batches):
             total, terms = model.loss_and_terms(batch)
             kd = loss.kd_weight * (terms.response + terms.feature)
             own = _flat(total - terms.total, students)
