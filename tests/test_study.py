@@ -241,6 +241,19 @@ def test_every_ablation_switches_its_own_thing(places):
     np.testing.assert_array_equal(levels[1], inputs.behavior_labels(data, 0).labels)
 
 
+def test_as_it_comes_is_ours_at_the_first_settings(places):
+    data = train.catalog(RUN, places.root)
+    batch = Batch(*(torch.tensor(x) for x in ([3, 1], [5, 2], [[7], [8]])))
+    for kd_weight in (0.01, 0.001):
+        arm = ARMS[f"distill-{kd_weight}".replace("0.", ".")]
+        assert arm.tuned_as == "plain"
+        same = {"kd_weight": kd_weight, "ce_weight": 0.1, "temperature": 10.0, "student": "linear"}
+        losses = [
+            built.build(data, "vbpr", PARAMS | same, 0)(batch) for built in (arm, ARMS["ours"])
+        ]
+        torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+
+
 def test_shuffled_labels_are_a_permutation_of_the_known_ones(places):
     data = train.catalog(RUN, places.root)
     labels = data.labels.copy()

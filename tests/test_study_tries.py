@@ -40,15 +40,16 @@ def test_every_try_is_made_once_on_both_layers(places, monkeypatch):  # noqa: F8
     assert list(tries.try_all("made-up", "vbpr", places)) == []
 
 
-def test_neighbors_are_those_of_the_same_users_and_the_item_itself(data):
-    labels = tries.neighbors(data, None, count=3)
-    assert labels.shape == (data.num_items, data.num_items)
-    assert labels.diagonal().all()
-    assert set(labels.sum(axis=1)) == {4.0}
-    shared = (data.train.T @ data.train).toarray()
-    np.fill_diagonal(shared, 0)
-    other = (labels - np.eye(data.num_items)) > 0
-    assert shared[other].mean() > 2 * shared[~other].mean()
+def test_neighbors_are_popular_items_of_the_same_users(data):
+    labels = tries.neighbors(data, None, count=3, among=20)
+    assert labels.shape == (data.num_items, 20)
+    assert set(labels.sum(axis=1)) == {3.0}
+    anchors = np.argsort(-data.train.sum(axis=0), kind="stable")[:20]
+    assert (labels[anchors, np.arange(20)] == 1).all()  # each is its own
+    shared = (data.train.T @ data.train).toarray()[:, anchors]
+    other = anchors[None] != np.arange(data.num_items)[:, None]
+    near = (labels > 0) & other
+    assert shared[near].mean() > 2 * shared[~near & other].mean()
 
 
 def test_schedules_end_where_they_say(made):

@@ -40,6 +40,11 @@ def _ours_but(what: str, **switched: Any) -> Arm:
     return Arm(what, partial(models.ours, **switched), space.ours, tuned_as="ours")
 
 
+def _default(kd_weight: float) -> Arm:
+    build = partial(models.default, kd_weight=kd_weight)
+    return Arm(f"distill() as it comes, weight {kd_weight}", build, tuned_as="plain")
+
+
 ARMS = {
     "plain": Arm("the backbone", models.plain),
     "release": Arm("distilled, the release's mathematics", models.released, space.release),
@@ -68,6 +73,8 @@ ARMS = {
     "l1": _ours_but("ours, L1 for KL", response=release.mean_absolute_difference),
     "teacher-gradient": _ours_but("ours, gradient into the teacher", detach_teacher=False),
     "fusion-off": _ours_but("ours, no fusion", fusion=False),
+    "distill-.01": _default(0.01),
+    "distill-.001": _default(0.001),
 }
 YARDSTICKS = {
     "popularity": Arm("popularity", baselines.popularity, space.nothing),

@@ -74,6 +74,21 @@ def released(data: Dataset, backbone: str, params: Params, seed: int) -> nn.Modu
     )
 
 
+def default(
+    data: Dataset, backbone: str, params: Params, seed: int, *, kd_weight: float
+) -> nn.Module:
+    """What ``distill`` gives to whoever says nothing, but for the weight."""
+    model = distill(
+        plain(data, backbone, params, seed),
+        data.features,
+        data.labels,
+        num_classes=data.num_classes,
+        seed=seed,
+    )
+    model.sgfd_loss.kd_weight = kd_weight
+    return model
+
+
 def ours(
     data: Dataset,
     backbone: str,

@@ -61,12 +61,12 @@ def clusters(data: Dataset, _: Path, count: int) -> Any:
     return pseudo_labels(behavior_features(data.train, 32), count, repeats=0, seed=0).labels
 
 
-def neighbors(data: Dataset, _: Path, count: int = 10) -> Any:
-    """Multi-hot, of all items: those that the same users consume most, and itself."""
+def neighbors(data: Dataset, _: Path, count: int = 10, among: int = 200) -> Any:
+    """Multi-hot, of the most consumed items: those that the same users consume most."""
     rows = np.nan_to_num(behavior_features(data.train, 32))
-    alike = rows @ rows.T
-    np.fill_diagonal(alike, np.inf)
-    near = np.argpartition(-alike, count, axis=1)[:, : count + 1]
+    anchors = np.argsort(-data.train.sum(axis=0), kind="stable")[:among]
+    alike = rows @ rows[anchors].T
+    near = np.argsort(-alike, axis=1, kind="stable")[:, :count]
     labels: npt.NDArray[np.float32] = np.zeros(alike.shape, dtype=np.float32)
     np.put_along_axis(labels, near, 1.0, axis=1)
     return labels
