@@ -15,7 +15,7 @@ pytest.importorskip("optuna")
 
 from benchmarks.study import confirm, inputs, progress, report, space, store, train, tune
 from benchmarks.study.arms import ARMS, YARDSTICKS
-from benchmarks.study.grid import BACKBONES, GRID, Places, Run, effort, with_labels
+from benchmarks.study.grid import BACKBONES, FAMILIES, GRID, Places, Run, effort, with_labels
 
 from sgfd import SGFDLoss, distill, paper_student
 from sgfd.backbones import VBPR, Batch
@@ -446,6 +446,9 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
 def test_the_grid_has_every_cell_and_enough_seeds():
     runs = list(progress.grid(["office", "toys", "ml1m", "tiktok"], ["vbpr", "none"]))
     assert {run.arm for run in runs} == set(ARMS) | set(YARDSTICKS)
+    main = {run.arm for run in runs if run[:2] == ("toys", "vbpr")}
+    assert main == {arm for family in FAMILIES for arm in family} | {"plain-label"}
+    assert {r.arm for r in progress.grid(["toys"], ["vbpr"], ["ce-0"])} == {"ce-0"}
     efforts = {(data, backbone): effort(data, backbone) for data in GRID for backbone in BACKBONES}
     assert len(efforts) == 16
     for (data, backbone), own in efforts.items():

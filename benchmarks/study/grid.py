@@ -25,6 +25,19 @@ class Source(NamedTuple):
     batch_size: int = 2048
 
 
+# Of most cells: what the families compare, and the label as a feature.
+MAIN_ARMS = (
+    "plain",
+    "alone",
+    "release",
+    "ours",
+    "labels-shuffled",
+    "ours-behavior",
+    "plain-label",
+)
+AS_IT_COMES = ("distill-.01", "distill-.001")
+
+
 class Effort(NamedTuple):
     """What a cell is worth in time, the same for each of its arms.
 
@@ -34,6 +47,7 @@ class Effort(NamedTuple):
         seeds: of the runs; the first is that of tuning.
         tuned_on: the dataset whose configurations are taken, where tuning is too dear.
         valid_users: how many validation users epochs and configurations are chosen by; None: all.
+        arms: that are run; None: all.
     """
 
     trials: int
@@ -41,6 +55,7 @@ class Effort(NamedTuple):
     seeds: tuple[int, ...]
     tuned_on: str | None = None
     valid_users: int | None = None
+    arms: tuple[str, ...] | None = MAIN_ARMS
 
 
 class Places(NamedTuple):
@@ -107,8 +122,8 @@ PRIMARY = "ndcg@20"
 
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
-    ("office", "vbpr"): Effort(4, 12, FIVE),
-    ("office", "bm3"): Effort(4, 8, FIVE),
+    ("office", "vbpr"): Effort(4, 12, FIVE, arms=None),
+    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *AS_IT_COMES)),
     ("office", "grcn"): Effort(3, 6, FIVE),
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600),
     ("toys", "vbpr"): Effort(3, 6, THREE),
@@ -138,9 +153,9 @@ def trials_of(data: str, backbone: str, arm: str) -> int:
 def effort(data: str, backbone: str) -> Effort:
     """Of a cell; the yardsticks, "none", have the most of their dataset."""
     if data == "made-up":
-        return Effort(12, 12, (0, 1))
+        return Effort(12, 12, (0, 1), arms=None)
     if backbone == "none":
-        return Effort(12, 12, THREE if data in ("ml1m", "toys") else FIVE)
+        return Effort(12, 12, THREE if data in ("ml1m", "toys") else FIVE, arms=None)
     return EFFORT[data, backbone]
 
 

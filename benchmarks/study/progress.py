@@ -34,13 +34,18 @@ def grid(
     arms: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> Iterator[Run]:
-    """The runs, seed by seed, so that what is done at any time can be compared."""
+    """The runs, seed by seed, so that what is done at any time can be compared.
+
+    Without arms or seeds those of the cell.
+    """
     backbones = list(backbones)
     for name in data:
         for backbone in backbones:
-            for seed in effort(name, backbone).seeds if seeds is None else seeds:
+            own = effort(name, backbone)
+            wanted = own.arms if arms is None else arms
+            for seed in own.seeds if seeds is None else seeds:
                 for arm in arms_of(backbone):
-                    if arms is None or arm in arms:
+                    if wanted is None or arm in wanted:
                         yield Run(name, backbone, arm, seed)
 
 
