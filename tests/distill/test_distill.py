@@ -266,23 +266,18 @@ def test_distilling_twice_is_refused():
         wrap(nn.DataParallel(strangers.SeparateBuffers()))
 
 
-def test_a_ddp_wrapped_backbone_is_refused_and_ddp_goes_outside(tmp_path):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path}/ddp", rank=0, world_size=1
-    )
-    try:
-        ddp = nn.parallel.DistributedDataParallel
-        with pytest.raises(ValueError, match=r"got DistributedDataParallel.*wrap the result"):
-            wrap(ddp(strangers.SeparateBuffers()))
-        x = features()
-        inside = distill(VBPR(csr_array(np.eye(11, ITEMS)), x, dim=4), x, labels())
-        users, items, negatives = strangers.batch()
-        outside = ddp(inside)
-        for _ in range(2):
-            outside((users, items, negatives[:, None])).backward()
-        assert all(p.grad is not None for p in inside.teacher.parameters())
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.mark.usefixtures("process_group")
+def test_a_ddp_wrapped_backbone_is_refused_and_ddp_goes_outside():
+    ddp = nn.parallel.DistributedDataParallel
+    with pytest.raises(ValueError, match=r"got DistributedDataParallel.*wrap the result"):
+        wrap(ddp(strangers.SeparateBuffers()))
+    x = features()
+    inside = distill(VBPR(csr_array(np.eye(11, ITEMS)), x, dim=4), x, labels())
+    users, items, negatives = strangers.batch()
+    outside = ddp(inside)
+    for _ in range(2):
+        outside((users, items, negatives[:, None])).backward()
+    assert all(p.grad is not None for p in inside.teacher.parameters())
 
 
 def test_a_loss_method_that_the_wrapper_would_hide_is_refused():

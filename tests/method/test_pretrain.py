@@ -467,19 +467,14 @@ def test_a_teacher_trained_elsewhere_can_be_given():
     ]
 
 
-def test_ddp_needs_nothing_for_a_frozen_teacher(tmp_path):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path}/ddp", rank=0, world_size=1
-    )
-    try:
-        model, batch = taught()
-        outside = nn.parallel.DistributedDataParallel(model)
-        for _ in range(3):  # an unused parameter would be reported in the second
-            outside(batch).backward()
-        assert all(p.grad is not None for p in model.backbone.parameters())
-        assert all(p.grad is None for p in model.teacher.parameters())
-    finally:
-        torch.distributed.destroy_process_group()
+@pytest.mark.usefixtures("process_group")
+def test_ddp_needs_nothing_for_a_frozen_teacher():
+    model, batch = taught()
+    outside = nn.parallel.DistributedDataParallel(model)
+    for _ in range(3):  # an unused parameter would be reported in the second
+        outside(batch).backward()
+    assert all(p.grad is not None for p in model.backbone.parameters())
+    assert all(p.grad is None for p in model.teacher.parameters())
 
 
 @pytest.mark.gpu
