@@ -57,12 +57,12 @@ def label_as_modality(data: Dataset, _: int) -> Dataset:
     return replace(data, features={**data.features, "label": one_hot})
 
 
-def behavior_labels(data: Dataset, seed: int) -> Dataset:
+def behavior_labels(data: Dataset, seed: int, count: int = CLUSTERS) -> Dataset:
     """Clusters of the items by who consumes them in the training part, in place of the labels."""
     dim = min(32, min(data.train.shape) // 2)
     made = pseudo_labels(
         behavior_features(data.train, dim),
-        min(CLUSTERS, data.num_items // 8),
+        min(count, data.num_items // 8),
         repeats=0,
         seed=seed,
     )

@@ -6,16 +6,13 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
-from .grid import Run
+from .grid import MAIN_ARMS, Run
 from .report import Cell
 from .stats import Effect
 from .store import Row
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-
-# More lines than these cannot be told apart.
-DRAWN = ("plain", "alone", "release", "ours", "labels-shuffled", "ours-behavior", "plain-label")
 
 
 def gains(families: Mapping[str, Mapping[Cell, Effect]], path: Path) -> None:
@@ -81,7 +78,7 @@ def distances(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
 
 
 def _first(done: Mapping[Run, Row], cell: Cell) -> dict[str, Row]:
-    """The rows of a cell's first seed, by arm, of the arms that are drawn."""
+    """The rows of a cell's first seed, by arm; of the main ones, since more cannot be told apart."""
     first = min(run.seed for run in done)
     here = {run: row for run, row in done.items() if run[:2] == cell and run.seed == first}
-    return {run.arm: row for run, row in here.items() if run.arm in DRAWN}
+    return {run.arm: row for run, row in here.items() if run.arm in MAIN_ARMS}

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import nn
 from sgfd import Distilled
 from sgfd.data import Dataset
 from sgfd.evaluation import evaluate
-from sgfd.training import fit
+from sgfd.training import FitResult, fit
 
 from .arms import arms_of
 from .grid import DATA, Params, Places, Run, digest, effort
@@ -127,13 +127,29 @@ def is_done(run: Run, params: Params, places: Places, *, rows: Sequence[Row] | N
     return best.exists() and not (best.parent / "last.ckpt").exists()
 
 
+def fit_of(run: Run, params: Params) -> Callable[..., FitResult]:
+    """``fit`` with what its dataset, its backbone and a configuration say."""
+    source = DATA[run.data]
+    return partial(
+        fit,
+        max_epochs=source.max_epochs,
+        patience=source.patience,
+        batch_size=source.batch_size,
+        learning_rate=params["learning_rate"],
+        num_negatives=NEGATIVES.get(run.backbone, 1),
+        seed=run.seed,
+        tensorboard=False,
+        progress=False,
+    )
+
+
 def train(run: Run, params: Params, places: Places, *, trial: int | None = None) -> Row:
     """Trains to the best validation epoch and adds a row; never reads the test part.
 
     With a trial's number it is a row of trials.jsonl. A run that was a trial is not trained again.
     """
     _forget_peak()
-    clock, source = Clock(), DATA[run.data]
+    clock = Clock()
     data = for_validation(catalog(run, places.root), run)
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
     folder = folder_of(run, params, places)
@@ -143,19 +159,11 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
         before = row_of(run, params, read_rows(places.results / "trials.jsonl"))
     if isinstance(model, nn.Module):
         try:
-            result = fit(
+            result = fit_of(run, params)(
                 model,
                 data,
-                max_epochs=source.max_epochs,
-                patience=source.patience,
-                batch_size=source.batch_size,
-                learning_rate=params["learning_rate"],
-                num_negatives=NEGATIVES.get(run.backbone, 1),
-                seed=run.seed,
                 directory=folder,
                 resume=(folder / "last.ckpt").exists(),
-                tensorboard=False,
-                progress=False,
                 callbacks=[clock],
             )
         except FloatingPointError as error:

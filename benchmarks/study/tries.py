@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sgfd import Distilled, behavior_features, distill, pretrain_teacher, pseudo_labels
+from sgfd import Distilled, behavior_features, distill, pretrain_teacher
 from sgfd.data import Dataset
-from sgfd.training import Schedule, decay, fit, warm_up
+from sgfd.training import Schedule, decay, warm_up
 
 from .grid import DATA, EXPLORERS, PRIMARY, Places, Run, effort
-from .inputs import labels_shuffled
+from .inputs import behavior_labels, labels_shuffled
 from .models import STUDENTS, plain
 from .space import OURS
 from .store import Row, add_row, read_rows
-from .train import NEGATIVES, Clock, catalog, for_validation, surroundings
+from .train import Clock, catalog, fit_of, for_validation, surroundings
 from .tune import choice_of
 from .why import gradients
 
@@ -58,7 +58,7 @@ def levels(data: Dataset, root: Path) -> Any:
 
 
 def clusters(data: Dataset, _: Path, count: int) -> Any:
-    return pseudo_labels(behavior_features(data.train, 32), count, repeats=0, seed=0).labels
+    return behavior_labels(data, 0, count).labels
 
 
 def neighbors(data: Dataset, _: Path, count: int = 10, among: int = 200) -> Any:
@@ -147,7 +147,7 @@ def try_all(data: str, backbone: str, places: Places) -> Iterator[Row]:
 
 def one(run: Run, params: Row, student: str, labels: Labels, weights: Weights, root: Path) -> Row:
     """Trains one."""
-    clock, source = Clock(), DATA[run.data]
+    clock = Clock()
     data = for_validation(catalog(run, root), run)
     taught = labels(data, root)
     model = distill(
@@ -158,19 +158,7 @@ def one(run: Run, params: Row, student: str, labels: Labels, weights: Weights, r
         seed=run.seed,
     )
     model.sgfd_loss.temperature = TEMPERATURE
-    made = Made(model, data, taught, run, -(-data.train.nnz // source.batch_size))
-    result = fit(
-        model,
-        data,
-        max_epochs=source.max_epochs,
-        patience=source.patience,
-        batch_size=source.batch_size,
-        learning_rate=params["learning_rate"],
-        num_negatives=NEGATIVES.get(run.backbone, 1),
-        seed=run.seed,
-        schedule=weights(made),
-        tensorboard=False,
-        progress=False,
-    )
+    made = Made(model, data, taught, run, -(-data.train.nnz // DATA[run.data].batch_size))
+    result = fit_of(run, params)(model, data, schedule=weights(made))
     found = {PRIMARY: round(result.best_value, 6), "best_epoch": result.best_epoch}
     return found | clock.spent() | surroundings(model)
