@@ -78,7 +78,7 @@ def distances(done: Mapping[Run, Row], cell: Cell, path: Path) -> None:
 
 
 def _first(done: Mapping[Run, Row], cell: Cell) -> dict[str, Row]:
-    """The rows of a cell's first seed, by arm; of the main ones, since more cannot be told apart."""
+    """The rows of a cell's first seed, by arm; the main ones, since more cannot be told apart."""
     first = min(run.seed for run in done)
     here = {run: row for run, row in done.items() if run[:2] == cell and run.seed == first}
     return {run.arm: row for run, row in here.items() if run.arm in MAIN_ARMS}
