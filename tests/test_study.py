@@ -326,7 +326,7 @@ def test_tuning_that_is_interrupted_chooses_what_it_would_have_chosen(places, tm
 def test_explorers_try_the_same_first_points_and_others_start_from_their_choices(places):
     for backbone in ("vbpr", "bm3", "grcn", "maml"):
         run = Run("made-up", backbone, "plain", 0)
-        points = [tune.points_of(run._replace(arm=arm), places) for arm in ("plain", "alone")]
+        points = [tune.points_of(run._replace(arm=arm), places, 12) for arm in ("plain", "alone")]
         assert points[0] == points[1]
         first = {
             "learning_rate": space.RATE.start,
@@ -334,7 +334,7 @@ def test_explorers_try_the_same_first_points_and_others_start_from_their_choices
         }
         assert tune.next_params(run, [], points[0]) == pytest.approx(first)
     with pytest.raises(ValueError, match="starts from the choices of .*plain.*alone.*first"):
-        tune.points_of(RUN, places)
+        tune.points_of(RUN, places, 12)
 
     chosen = {"plain": (0.004, 0.03), "alone": (0.008, 0.01)}
     for arm, (rate, regularization) in chosen.items():
@@ -343,7 +343,7 @@ def test_explorers_try_the_same_first_points_and_others_start_from_their_choices
     names = ("learning_rate", "reg_weight", "student", "kd_weight")
     plain, alone = (*chosen["plain"], "linear"), (*chosen["alone"], "paper")
     for arm in ("ours", "labels-shuffled", "ours-behavior", "ours-both"):
-        points = tune.points_of(RUN._replace(arm=arm), places)
+        points = tune.points_of(RUN._replace(arm=arm), places, 12)
         told = [tuple(point[n] for n in names) for point in points]
         # Both are as good on validation here; then plain is taken for the better one.
         assert told == [(*plain, 0.01), (*alone, 0.01), (*plain, 0.001), (*plain, 0.1)]
@@ -351,12 +351,79 @@ def test_explorers_try_the_same_first_points_and_others_start_from_their_choices
             assert tune.next_params(RUN._replace(arm=arm), [], [point]) == pytest.approx(point)
     label = [
         (p["learning_rate"], p["reg_weight"])
-        for p in tune.points_of(RUN._replace(arm="plain-label"), places)
+        for p in tune.points_of(RUN._replace(arm="plain-label"), places, 12)
     ]
     assert label == [(0.004, 0.03), (0.004, 0.06), (0.004, 0.015)]
-    released = tune.points_of(RUN._replace(arm="release"), places)
-    told = [(p["learning_rate"], p["ce_weight"], p["kd_weight"]) for p in released]
-    assert told == [(0.008, 0.1, 0.01), (0.004, 0.1, 0.01), (0.008, 1.0, 0.1), (0.008, 10.0, 1.0)]
+    released = RUN._replace(arm="release")
+
+    def told_release():
+        points = tune.points_of(released, places, 4)
+        assert all(p["ce_weight"] == 10 * p["kd_weight"] for p in points)
+        return [(p["learning_rate"], p["kd_weight"]) for p in points]
+
+    assert told_release() == [(0.004, 0.01), (0.008, 0.01), (0.004, 0.1), (0.004, 1.0)]
+    path = tune.tuned_file(RUN._replace(arm="alone"), places)
+    path.write_text(path.read_text().replace('"validation": 0.1', '"validation": 0.2'))
+    assert told_release() == [(0.008, 0.01), (0.004, 0.01), (0.008, 0.1), (0.008, 1.0)]
+    assert len(tune.points_of(released, places, 3)) == 3
+    # Where the explorers chose alike there is one point less, and the sampler has that trial.
+    choose_explorers(places)
+    assert told_release() == [(0.01, 0.01), (0.01, 0.1), (0.01, 1.0)]
+
+
+def add_trials(places, run, scores):
+    """Rows as if trained, of {learning rate: validation NDCG@20}."""
+    for rate, score in scores.items():
+        row = run._asdict() | {
+            "params": {"learning_rate": rate, "reg_weight": 0.03},
+            "trial": len(tune.tried(run, places)),
+            "validation": {"ndcg@20": score},
+        }
+        store.add_row(places.results / "trials.jsonl", row, locks=places.scratch / "locks")
+
+
+def test_explorers_try_each_others_best_before_they_choose(places, monkeypatch):
+    def train_instead(run, params, places, *, trial):
+        add_trials(places, run, {params["learning_rate"]: 0.35})
+        return tune.tried(run, places)[-1]
+
+    monkeypatch.setattr(tune, "train", train_instead)
+    monkeypatch.setattr(tune, "first_points", lambda *_: [])
+    plain, alone = RUN._replace(arm="plain"), RUN._replace(arm="alone")
+    add_trials(places, plain, {0.001: 0.1, 0.002: 0.3, 0.003: 0.2})
+    add_trials(places, alone, {0.004: 0.2, 0.002: 0.1})
+    assert list(tune.tune(plain, places, trials=3)) == []
+    assert tune.choice_of(plain, places) is None  # the other is at its trials
+
+    add_trials(places, alone, {0.005: 0.4, 0.006: 0.9})  # the fourth would be an exchange
+    (row,) = tune.tune(plain, places, trials=3)
+    assert (row["trial"], row["params"]["learning_rate"]) == (3, 0.005)
+    assert tune.choice_of(plain, places) == ({"learning_rate": 0.005, "reg_weight": 0.03}, 0.35)
+    assert list(tune.tune(alone, places, trials=3)) == []  # it had the other's, .002, before
+    assert tune.choice_of(alone, places).params["learning_rate"] == 0.006
+    assert list(tune.tune(plain, places, trials=3)) == []
+
+
+def test_points_that_another_start_left_untried_are_tried_and_repeats_do_not_count(places):
+    choose_explorers(places)
+    release = RUN._replace(arm="release")
+    points = tune.points_of(release, places, 4)
+    assert len(points) == 3
+
+    def rows(params):
+        for number, one in enumerate(params):
+            row = {"params": one, "trial": number, "validation": {"ndcg@20": 0.1 + 0.1 * number}}
+            row = release._asdict() | row
+            store.add_row(places.results / "trials.jsonl", row, locks=places.scratch / "locks")
+
+    rows([points[0], points[2], points[0], points[2] | {"kd_weight": 0.5}])
+    assert tune.next_trial(release, places, 3) == pytest.approx(points[1])
+    rows([points[1]])
+    assert tune.next_trial(release, places, 3) is None
+    assert tune.next_trial(release, places, 4) is None
+    assert tune.next_trial(release, places, 5) is not None  # four were different
+    rows([points[0]] * 7)  # as many as the explorers had, whatever they were
+    assert tune.next_trial(release, places, 5) is None
 
 
 def test_an_ablation_takes_the_configuration_of_what_it_ablates(places):
@@ -427,20 +494,31 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
     _, values = store.load_users(train.users_of(runs[0], "test", places), "ndcg@20")
     assert values.mean() == pytest.approx(first["test"]["ndcg@20"], abs=1e-4)
 
-    later = list(confirm.read_test(runs[:1], places))
-    assert [row["reading"] for row in later] == ["exploratory"]
-    assert list(confirm.read_test(runs, places)) == []  # read already: not again
-    kept = report.finished(runs, places, "test")
-    assert [row["reading"] for row in kept.values()] == ["confirmatory"] * 2
-    assert [row["label"] for row in rows_of(places, "reads")] == [
-        "confirmatory",
-        "confirmatory",
-        "exploratory",
-    ]
+    assert list(confirm.read_test(runs[:1], places)) == []  # read already: not again
+    assert list(confirm.read_test(runs, places)) == []
+    assert [row["label"] for row in rows_of(places, "reads")] == ["confirmatory"] * 2
+    confirmed = report.finished(runs, places, "test")
+    assert report.first_read(runs, places) == confirmed
 
     choose(places, RUN, params=PARAMS | {"kd_weight": 0.06})
     with pytest.raises(confirm.NotCommittedError, match="is not committed as it is now"):
         list(confirm.read_test(runs, places))
+
+    # Tuned again: what changed is read again, as exploratory, and the first reading is kept.
+    git(tmp_path, "commit", "-qam", "chosen again")
+    train.run_once(RUN, PARAMS | {"kd_weight": 0.06}, places)
+    (again,) = confirm.read_test(runs, places)
+    assert (again["arm"], again["reading"]) == ("ours", "exploratory")
+    assert report.finished(runs, places, "test") == {runs[0]: first, RUN: again}
+    assert report.first_read(runs, places) == confirmed
+    now, before = (
+        report.effects(rows, places, "test", ("ours", "plain"))[RUN[:2]]
+        for rows in ({runs[0]: first, RUN: again}, confirmed)
+    )
+    for effect, row in ((now, again), (before, confirmed[RUN])):
+        assert effect.mean_b == pytest.approx(row["test"]["ndcg@20"], abs=1e-4)
+        assert effect.mean_a == pytest.approx(first["test"]["ndcg@20"], abs=1e-4)
+    assert now.mean_b != before.mean_b
 
 
 def test_the_grid_has_every_cell_and_enough_seeds():

@@ -106,7 +106,9 @@ def main() -> None:
 
 def tune_all(runs: Sequence[Run], places: Places, trials: int | None, end: float) -> None:
     cells = dict.fromkeys(run[:3] for run in runs)
-    for cell in sorted(cells, key=lambda cell: cell[2] not in EXPLORERS):  # what others start from
+    explorers = [cell for cell in cells if cell[2] in EXPLORERS]
+    # What others start from comes first, twice: in the end the explorers try each other's best.
+    for cell in [*explorers, *explorers, *(cell for cell in cells if cell not in explorers)]:
         if arms_of(cell[1])[cell[2]].tuned_as is None:
             for row in tune(Run(*cell, 0), places, trials=trials):
                 say(row, "validation")

@@ -50,6 +50,12 @@ ARMS = {
     "release": Arm("distilled, the release's mathematics", models.released, space.release),
     "ours": _ours("distilled, ours"),
     "alone": Arm("the paper's student without teacher", models.alone),
+    "release-kd-0": Arm(
+        "the release's student without teacher",
+        partial(models.released, taught=False),
+        space.release,
+        tuned_as="release",
+    ),
     "labels-shuffled": _ours("ours, labels shuffled", inputs.labels_shuffled),
     "ours-behavior": _ours("ours, labels from behavior", inputs.behavior_labels),
     "ours-both": Arm(

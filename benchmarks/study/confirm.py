@@ -19,6 +19,9 @@ from .store import Row, add_row, load_users, read_rows, row_of, save_users
 from .train import for_validation, git, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
 
+# Where the users' metrics of a reading are.
+PARTS = {"confirmatory": "test", "exploratory": "exploratory"}
+
 
 class NotCommittedError(RuntimeError):
     """The test part must not be read yet."""
@@ -47,7 +50,8 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
     """Evaluates finished runs of one cell on the test part, one row each.
 
     The first reading of a cell (data and backbone) is confirmatory, and so is going on with it
-    after a kill; any other is exploratory, and its rows say so.
+    after a kill; any other is exploratory, and its rows say so. A run that was read under its
+    configuration is not read again.
 
     Raises:
         NotCommittedError: as ``check_committed``.
@@ -63,7 +67,7 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
         )
     what = digest({run.name: params for run, params in chosen.items()})
     label = _label(runs, what, places)
-    rows = [r for r in read_rows(places.results / "test.jsonl") if r["reading"] == label]
+    rows = read_rows(places.results / "test.jsonl")
     left = {run: params for run, params in chosen.items() if row_of(run, params, rows) is None}
     if left:
         _log(runs, what=what, label=label, commit=commit, places=places)
@@ -100,7 +104,7 @@ def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) 
         _check_is_the_run(run, model, for_validation(data, run), places)
     scores = _once(scorer(model), data)
     ranked = evaluate(scores, data.test, seen=data.seen)
-    save_users(users_of(run, "test" if label == "confirmatory" else label, places), ranked)
+    save_users(users_of(run, PARTS[label], places), ranked)
     metrics = {"none": "bm3", "vbpr": "bm3"}.get(run.backbone, run.backbone)
     published = published_metrics(metrics, scores, data.test, seen=data.seen)
     row = run._asdict() | {

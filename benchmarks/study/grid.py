@@ -35,6 +35,8 @@ MAIN_ARMS = (
     "ours-behavior",
     "plain-label",
 )
+# Where the release's student is another than the paper's.
+OWN_FORM = (*MAIN_ARMS, "release-kd-0")
 AS_IT_COMES = ("distill-.01", "distill-.001")
 
 
@@ -124,8 +126,8 @@ FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "vbpr"): Effort(4, 12, FIVE, arms=None),
     ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *AS_IT_COMES)),
-    ("office", "grcn"): Effort(3, 6, FIVE),
-    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600),
+    ("office", "grcn"): Effort(3, 6, FIVE, arms=OWN_FORM),
+    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=OWN_FORM),
     ("toys", "vbpr"): Effort(3, 6, THREE),
     ("toys", "bm3"): Effort(3, 6, THREE),
     ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),
@@ -136,8 +138,8 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("ml1m", "maml"): Effort(0, 0, THREE, tuned_on="office", valid_users=600),
     ("tiktok", "vbpr"): Effort(4, 8, FIVE),
     ("tiktok", "bm3"): Effort(3, 6, FIVE),
-    ("tiktok", "grcn"): Effort(3, 6, FIVE),
-    ("tiktok", "maml"): Effort(3, 6, FIVE, valid_users=600),
+    ("tiktok", "grcn"): Effort(3, 6, FIVE, arms=OWN_FORM),
+    ("tiktok", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=OWN_FORM),
 }
 
 

@@ -54,13 +54,17 @@ def alone(data: Dataset, backbone: str, params: Params, seed: int) -> backbones.
     return model
 
 
-def released(data: Dataset, backbone: str, params: Params, seed: int) -> nn.Module:
-    """With the release's teacher, student and loss."""
+def released(
+    data: Dataset, backbone: str, params: Params, seed: int, *, taught: bool = True
+) -> nn.Module:
+    """With the release's teacher, student and loss; or with that student untaught."""
     preset = release.settings(
         data.widths,
         data.num_classes,
         out_features=DIM,
-        weights=release.Weights(params["ce_weight"], params["kd_weight"], params["temperature"]),
+        weights=release.Weights(
+            params["ce_weight"] * taught, params["kd_weight"] * taught, params["temperature"]
+        ),
         **PRESETS.get(backbone, {}),
         seed=seed,
     )

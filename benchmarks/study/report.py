@@ -1,7 +1,7 @@
 """The tables of the study, as Markdown, from the rows and per-user files alone."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from sgfd.release import recipe
 
 from . import space
 from .arms import arms_of
+from .confirm import PARTS
 from .grid import BACKBONES, FAMILIES, GRID, PRIMARY, Places, Run, effort
 from .stats import Effect, Floats, effect, holm
 from .store import Row, load_users, read_rows, row_of
@@ -21,19 +22,24 @@ IN_THE_PAPER = {"office": "Office", "toys": "ToysGames"}
 
 
 def finished(runs: Iterable[Run], places: Places, part: str) -> dict[Run, Row]:
-    """The rows of a part ("validation" or "test") under the configurations chosen now.
-
-    Of the test part those of the first reading.
-    """
+    """The rows of a part ("validation" or "test") under the configurations chosen now."""
     rows = read_rows(places.results / ("runs.jsonl" if part == "validation" else "test.jsonl"))
-    rows = [row for row in rows if row.get("reading", "confirmatory") == "confirmatory"]
     found = {run: row_of(run, tuned(run, places), rows) for run in runs}
     return {run: row for run, row in found.items() if row is not None}
 
 
-def per_user(runs: Sequence[Run], places: Places, part: str, metric: str = PRIMARY) -> Floats:
+def first_read(runs: Iterable[Run], places: Places) -> dict[Run, Row]:
+    """The rows of the confirmatory readings, whatever has been tuned again since."""
+    rows = read_rows(places.results / "test.jsonl")
+    rows = [row for row in rows if row["reading"] == "confirmatory"]
+    found = {Run(*(row[f] for f in Run._fields)): row for row in rows}
+    return {run: found[run] for run in runs if run in found}
+
+
+def per_user(done: dict[Run, Row], runs: Sequence[Run], places: Places, part: str) -> Floats:
     """(seeds, users) of the runs of one arm."""
-    loaded = [load_users(users_of(run, part, places), metric) for run in runs]
+    parts = [PARTS[done[run]["reading"]] if part == "test" else part for run in runs]
+    loaded = [load_users(users_of(r, p, places), PRIMARY) for r, p in zip(runs, parts, strict=True)]
     users = loaded[0][0]
     if not all(np.array_equal(users, other) for other, _ in loaded):
         raise ValueError(f"{runs[0].name} and others were ranked for different users.")
@@ -52,7 +58,7 @@ def effects(
         both = sorted(set.intersection(*seeds))
         if both:
             arms = [[Run(*cell, arm, seed) for seed in both] for arm in family[::-1]]
-            found[cell] = effect(*(per_user(runs, places, part) for runs in arms))
+            found[cell] = effect(*(per_user(done, runs, places, part) for runs in arms))
     return found
 
 
@@ -72,6 +78,8 @@ def means_table(done: dict[Run, Row], part: str, cell: Cell) -> str:
             if mine:
                 recall, ndcg = (_spread([r[part][m] for r in mine]) for m in ("recall@20", PRIMARY))
                 row = [name, arm.what, recall, ndcg, str(len(mine))]
+                if part == "test":
+                    row.append(" and ".join(sorted({r["reading"] for r in mine})))
                 if part == "validation":
                     seconds, peak = (
                         np.mean([r[f] for r in mine]) for f in ("cpu_seconds", "peak_mb")
@@ -79,17 +87,21 @@ def means_table(done: dict[Run, Row], part: str, cell: Cell) -> str:
                     row += [f"{seconds:.0f}", f"{peak:.0f}"]
                 rows.append(row)
     header = ["arm", "what", "Recall@20", "NDCG@20", "seeds"]
-    return table(header + (["CPU s", "peak MB"] if part == "validation" else []), rows)
+    more = {"validation": ["CPU s", "peak MB"], "test": ["reading"]}
+    return table(header + more[part], rows)
 
 
-def family_table(found: dict[Cell, Effect]) -> str:
-    """Effects, with Holm's adjustment of either test over all declared cells."""
+def family_table(found: dict[Cell, Effect], *, again: Collection[Cell] = ()) -> str:
+    """Effects, with Holm's adjustment of either test over all declared cells.
+
+    Those cells are marked of which an arm was tuned and read again.
+    """
     declared = len(GRID) * len(BACKBONES)
     t = holm({cell: e.t_pvalue for cell, e in found.items()}, declared)
     w = holm({cell: e.wilcoxon_pvalue for cell, e in found.items()}, declared)
     rows = [
         [
-            " ".join(cell),
+            " ".join(cell) + " (again)" * (cell in again),
             f"{e.mean_a:.4f}",
             f"{e.mean_b:.4f}",
             f"{100 * e.change:+.1f} %",
@@ -110,8 +122,8 @@ def configurations(runs: Iterable[Run], places: Places) -> str:
     """What was chosen, and by how many trials."""
     rows = {}
     for run in runs:
-        path = tuned_file(run, places)
-        if arms_of(run.backbone)[run.arm].tuned_as is None and path.exists():
+        path, taken = tuned_file(run, places), effort(run.data, run.backbone).tuned_on
+        if arms_of(run.backbone)[run.arm].tuned_as is None and not taken and path.exists():
             choice = json.loads(path.read_text())
             values = ", ".join(
                 f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
@@ -199,18 +211,22 @@ def report(
     found = found or [effects(done, places, part, (b, a)) for b, a in FAMILIES]
     cells = list(dict.fromkeys(r[:2] for r in done if r.backbone != "none"))
     lines = [f"# The {part} part", ""]
-    if part == "test":
-        kinds = sorted({row["reading"] for row in done.values()})
-        lines += [f"Readings: {', '.join(kinds) or 'none'}.", ""]
     for cell in cells:
         lines += [f"## {cell[0]}, {cell[1]}", "", means_table(done, part, cell), ""]
         if part == "test":
             lines += [group_table(done, cell), "", published_table(done, cell), ""]
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
-    for (second, first), family in zip(FAMILIES, found, strict=True):
+    before = first_read(runs, places) if part == "test" else done
+    for arms, family in zip(FAMILIES, found, strict=True):
         if family:
-            lines += [f"## {second} (second) against {first} (first)", "", family_table(family), ""]
+            changed = {r[:2] for r, row in before.items() if r.arm in arms and done.get(r) != row}
+            shown = family_table(family, again=changed)
+            lines += [f"## {arms[0]} (second) against {arms[1]} (first)", "", shown, ""]
+            if changed:
+                there = {run: row for run, row in before.items() if run[:2] in changed}
+                shown = family_table(family | effects(there, places, part, arms))
+                lines += ["As first read, before anything was tuned again:", "", shown, ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
 

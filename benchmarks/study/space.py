@@ -81,8 +81,9 @@ def first_points(data: str, backbone: str) -> list[Params]:
 def next_points(backbone: str, space: object, plain: Base, alone: Base) -> list[Params]:
     """Of every other arm: around what the explorer most like it chose, whatever its own training.
 
-    A distilled arm starts at both, with either's student, and goes on from the better one with
-    less and more of the teacher; so where teaching does nothing it is about as good as that.
+    A distilled arm starts at both, ours with either's student, and goes on from the better one:
+    ours with a tenth and ten times of the teacher, the release, whose terms are weaker, with ten
+    and a hundred times. So where teaching does nothing it is about as good as the better one.
     """
     if space is shared:
         low, high, _ = REGULARIZATION[backbone]
@@ -91,15 +92,22 @@ def next_points(backbone: str, space: object, plain: Base, alone: Base) -> list[
             plain.params | {"reg_weight": min(high, max(low, f * plain.params["reg_weight"]))}
             for f in factors
         ]
-    linear, paper = plain.params | {"student": "linear"}, alone.params | {"student": "paper"}
-    better, other = (linear, paper) if plain.value >= alone.value else (paper, linear)
+    settings, last = (OURS, (0.001, 0.1)) if space is ours else (RELEASE, (0.1, 1.0))
+    start = {name: setting.start for name, setting in settings.items()}
+    linear, paper = start | plain.params, start | alone.params
     if space is ours:
-        start = {name: setting.start for name, setting in OURS.items()}
-        pairs = [(better, 0.01), (other, 0.01), (better, 0.001), (better, 0.1)]
-        return [start | base | {"kd_weight": weight} for base, weight in pairs]
-    start = {name: setting.start for name, setting in RELEASE.items()}
-    weights = ((alone, 0.01), (plain, 0.01), (alone, 0.1), (alone, 1.0))
-    return [start | base.params | {"ce_weight": 10 * w, "kd_weight": w} for base, w in weights]
+        linear, paper = linear | {"student": "linear"}, paper | {"student": "paper"}
+    better, other = (linear, paper) if plain.value >= alone.value else (paper, linear)
+    points = []
+    for base, weight in ((better, 0.01), (other, 0.01), (better, last[0]), (better, last[1])):
+        weights = {"kd_weight": weight} if space is ours else weights_of_release(weight)
+        points.append(base | weights)
+    return points
+
+
+def weights_of_release(kd_weight: float) -> Params:
+    """With the label loss ten times as heavy, as in the release."""
+    return {"ce_weight": 10 * kd_weight, "kd_weight": kd_weight}
 
 
 # The yardsticks.

@@ -1,6 +1,7 @@
 """Equal numbers of trials per arm, chosen by validation NDCG@20, on the first seed."""
 
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -46,8 +47,8 @@ def tuned(run: Run, places: Places) -> Params | None:
     return None if choice is None else choice.params
 
 
-def points_of(run: Run, places: Places) -> list[Params]:
-    """What an arm tries before the sampler is free.
+def points_of(run: Run, places: Places, trials: int) -> list[Params]:
+    """What an arm tries whatever the sampler says, of at most so many trials.
 
     Raises:
         ValueError: for an arm that starts from the explorers' choices before they are made.
@@ -55,16 +56,50 @@ def points_of(run: Run, places: Places) -> list[Params]:
     if run.backbone == "none":
         return []
     if run.arm in EXPLORERS:
-        return first_points(run.data, run.backbone)
+        return first_points(run.data, run.backbone)[:trials]
     chosen = [choice_of(run._replace(arm=arm), places) for arm in EXPLORERS]
     if chosen[0] is None or chosen[1] is None:
         raise ValueError(f"{run.name} starts from the choices of {EXPLORERS}: tune them first.")
     space = arms_of(run.backbone)[run.arm].space
-    return next_points(run.backbone, space, chosen[0], chosen[1])
+    return _distinct(next_points(run.backbone, space, chosen[0], chosen[1]))[:trials]
 
 
-def next_params(run: Run, rows: list[Row], points: list[Params]) -> Params:
-    """What the next trial tries: a function of the trials before it, so a kill changes nothing."""
+def exchanged(run: Run, places: Places, trials: int) -> list[Params] | None:
+    """The best of the other explorer's own trials, as a point more; None while it is at them.
+
+    Neither may lose to the other by what it did not happen to try.
+    """
+    other = run._replace(arm=next(arm for arm in EXPLORERS if arm != run.arm))
+    rows = tried(other, places)
+    return [_best(rows[:trials])["params"]] if len(rows) >= trials else None
+
+
+def next_trial(run: Run, places: Places, trials: int) -> Params | None:
+    """What is tried next; None when no trial is due.
+
+    Due are the points, and then the sampler's until there are so many different ones. An arm that
+    had as many trials as the explorers has had its share, whatever they were.
+    """
+    rows = tried(run, places)
+    if run.arm not in EXPLORERS and len(rows) >= max(trials, trials_of(*run[:2], "plain")):
+        return None
+    points = points_of(run, places, trials)
+    done = [row["params"] for row in rows]
+    enough = len(_distinct(done)) >= trials
+    if enough and run.arm in EXPLORERS:
+        points += exchanged(run, places, trials) or []
+    left = [point for point in points if not any(_same(point, params) for params in done)]
+    if enough and not left:
+        return None
+    params = next_params(run, rows, left)
+    return None if rows and not params else params  # there may be nothing to tune
+
+
+def next_params(run: Run, rows: list[Row], left: list[Params]) -> Params:
+    """The first of the points left, or the sampler's.
+
+    A function of the trials before it, so a kill changes nothing.
+    """
     arm, number = arms_of(run.backbone)[run.arm], len(rows)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -78,7 +113,7 @@ def next_params(run: Run, rows: list[Row], points: list[Params]) -> Params:
         trial = study.ask()
         assert arm.space(trial, run.backbone) == row["params"], "another search space than before"
         study.tell(trial, row["validation"][PRIMARY])
-    study.enqueue_trial(points[number] if number < len(points) else {})
+    study.enqueue_trial(left[0] if left else {})
     return arm.space(study.ask(), run.backbone)
 
 
@@ -86,7 +121,8 @@ def tune(run: Run, places: Places, *, trials: int | None = None) -> Iterator[Row
     """Trains what is missing of an arm's trials, and then writes its choice.
 
     Another process at the same arm makes this one pass it over. Without a number of trials it is
-    the cell's; a cell that takes the configurations of another dataset has none.
+    the cell's; a cell that takes the configurations of another dataset has none. An explorer
+    chooses when the other has had its trials too.
     """
     arm, cell = arms_of(run.backbone)[run.arm], effort(run.data, run.backbone)
     if arm.tuned_as is not None:
@@ -98,12 +134,12 @@ def tune(run: Run, places: Places, *, trials: int | None = None) -> Iterator[Row
     with locked(places.scratch / "locks" / f"tune_{run.name}.lock") as mine:
         if not mine:
             return
-        while len(rows := tried(run, places)) < trials:
-            params = next_params(run, rows, points_of(run, places))
-            if rows and not params:  # there is nothing to tune
-                break
-            yield train(run, params, places, trial=len(rows))
-        best = max(rows, key=lambda row: row["validation"][PRIMARY])
+        while (params := next_trial(run, places, trials)) is not None:
+            yield train(run, params, places, trial=len(tried(run, places)))
+        if run.arm in EXPLORERS and exchanged(run, places, trials) is None:
+            return
+        rows = tried(run, places)
+        best = _best(rows)
         for row in rows:  # what is left of the chosen one is the run of this seed
             with locked(lock_of(run, places)) as idle:
                 if idle and row["params"] != best["params"]:
@@ -119,3 +155,23 @@ def tune(run: Run, places: Places, *, trials: int | None = None) -> Iterator[Row
         text = json.dumps(choice, indent=2) + "\n"
         if not path.exists() or path.read_text() != text:
             replace_file(path, lambda file: file.write(text.encode()))
+
+
+def _best(rows: list[Row]) -> Row:
+    return max(rows, key=lambda row: row["validation"][PRIMARY])
+
+
+def _same(a: Params, b: Params) -> bool:
+    """But for the last digits, which a sampler may round."""
+    return a.keys() == b.keys() and all(
+        math.isclose(a[k], b[k], rel_tol=1e-9) if isinstance(a[k], float) else a[k] == b[k]
+        for k in a
+    )
+
+
+def _distinct(params: list[Params]) -> list[Params]:
+    found: list[Params] = []
+    for one in params:
+        if not any(_same(one, other) for other in found):
+            found.append(one)
+    return found
