@@ -1,5 +1,7 @@
 """The study's statistics and yardsticks, against computations of another kind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch_geometric.nn import LightGCN
 
 pytest.importorskip("optuna")
 
-from benchmarks.study import baselines, report
+from benchmarks.study import baselines, effects
 from benchmarks.study.stats import bootstrap, effect, holm
 from benchmarks.study.store import add_row, read_rows
 
@@ -135,5 +137,32 @@ def test_a_family_is_adjusted_for_all_sixteen_cells():
     a = np.random.default_rng(0).random((2, 30))
     b = a + np.random.default_rng(1).normal(0.02, 0.05, (2, 30))
     found = effect(a, b, resamples=50)
-    line = report.family_table({("office", "vbpr"): found}).splitlines()[-1]
+    line = effects.family_table({("office", "vbpr"): found}).splitlines()[-1]
     assert f"{min(1, 16 * found.t_pvalue):.2g}" in line
+
+
+def test_a_line_in_short_has_plain_and_each_change_and_a_mean_only_where_all_cells_are():
+    plain = np.tile(np.linspace(0.3, 0.7, 9), (3, 1))
+    up, down, level = (effect(plain, plain * f, resamples=50) for f in (1.1, 0.8, 0.9999))
+    first, second = ("office", "vbpr"), ("office", "bm3")
+    told = effects.in_short(
+        {
+            ("ours", "plain"): {first: up, second: level},
+            ("ours", "alone"): {first: down},
+        },
+        again=[second],
+    )
+    assert told.splitlines() == [
+        "| cell | plain | ours against plain | ours against alone |",
+        "|---|---|---|---|",
+        "| office vbpr | 0.5000 | +10.0 % (+10.0 to +10.0) | -20.0 % (-20.0 to -20.0) |",
+        "| office bm3 (again) | 0.5000 | +0.0 % (+0.0 to +0.0) |  |",
+        "| mean of 2 |  | +5.0 % |  |",
+    ]
+
+
+def test_the_page_of_the_study_has_the_table_of_its_report():
+    root = Path(__file__).parents[1]
+    written = (root / "benchmarks/study/results/test.md").read_text()
+    table = written.split("## In short\n\n")[1].split("\n\n")[0]
+    assert table in (root / "docs/study.md").read_text()

@@ -151,8 +151,9 @@ def explain(runs: Sequence[Run], places: Places) -> None:
 
 def write_report(runs: Sequence[Run], places: Places, part: str) -> None:
     """Tables beside the results, and pictures."""
+    from .effects import effects, finished
     from .pictures import curves, distances, gains
-    from .report import effects, finished, report
+    from .report import report
 
     done = finished(runs, places, part)
     found = [effects(done, places, part, (b, a)) for b, a in FAMILIES]

@@ -120,6 +120,24 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("ours", "labels-shuffled"),
     ("ours-behavior", "plain"),
 )
+# What else is of interest: intervals, no tests.
+BESIDES: tuple[tuple[str, str], ...] = (
+    ("alone", "plain"),
+    ("plain-label", "plain"),
+    ("labels-shuffled", "plain"),
+    ("release", "release-kd-0"),
+    ("distill-.01", "plain"),
+    ("distill-.001", "plain"),
+    ("ours-both", "plain"),
+    ("plain-behavior", "plain"),
+    ("plain-standardized", "plain"),
+    ("plain-features-shuffled", "plain"),
+    ("features-shuffled", "ours"),
+    *(
+        (arm, "ours")
+        for arm in ("ce-0", "kd-0", "inner-off", "l1", "teacher-gradient", "fusion-off")
+    ),
+)
 PRIMARY = "ndcg@20"
 
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)

@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 
+from .effects import Cell
 from .grid import MAIN_ARMS, Run
-from .report import Cell
 from .stats import Effect
 from .store import Row
 

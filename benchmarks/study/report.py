@@ -1,7 +1,7 @@
 """The tables of the study, as Markdown, from the rows and per-user files alone."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -9,62 +9,23 @@ from sgfd.release import recipe
 
 from . import space
 from .arms import arms_of
-from .confirm import PARTS
-from .grid import BACKBONES, FAMILIES, GRID, PRIMARY, Places, Run, effort
-from .stats import Effect, Floats, effect, holm
-from .store import Row, load_users, read_rows, row_of
-from .train import users_of
+from .effects import (
+    Cell,
+    besides_table,
+    effects,
+    family_table,
+    finished,
+    first_read,
+    in_short,
+    table,
+)
+from .grid import BESIDES, FAMILIES, PRIMARY, Places, Run, effort
+from .stats import Effect
+from .store import Row, read_rows, row_of
 from .tune import tuned, tuned_file
 
-Cell = tuple[str, str]
 # Whose features are others: these are text, the paper's images and text.
 IN_THE_PAPER = {"office": "Office", "toys": "ToysGames"}
-
-
-def finished(runs: Iterable[Run], places: Places, part: str) -> dict[Run, Row]:
-    """The rows of a part ("validation" or "test") under the configurations chosen now."""
-    rows = read_rows(places.results / ("runs.jsonl" if part == "validation" else "test.jsonl"))
-    found = {run: row_of(run, tuned(run, places), rows) for run in runs}
-    return {run: row for run, row in found.items() if row is not None}
-
-
-def first_read(runs: Iterable[Run], places: Places) -> dict[Run, Row]:
-    """The rows of the confirmatory readings, whatever has been tuned again since."""
-    rows = read_rows(places.results / "test.jsonl")
-    rows = [row for row in rows if row["reading"] == "confirmatory"]
-    found = {Run(*(row[f] for f in Run._fields)): row for row in rows}
-    return {run: found[run] for run in runs if run in found}
-
-
-def per_user(done: dict[Run, Row], runs: Sequence[Run], places: Places, part: str) -> Floats:
-    """(seeds, users) of the runs of one arm."""
-    parts = [PARTS[done[run]["reading"]] if part == "test" else part for run in runs]
-    loaded = [load_users(users_of(r, p, places), PRIMARY) for r, p in zip(runs, parts, strict=True)]
-    users = loaded[0][0]
-    if not all(np.array_equal(users, other) for other, _ in loaded):
-        raise ValueError(f"{runs[0].name} and others were ranked for different users.")
-    return np.stack([values for _, values in loaded])
-
-
-def effects(
-    done: dict[Run, Row], places: Places, part: str, family: tuple[str, str]
-) -> dict[Cell, Effect]:
-    """Of every cell in which both arms have runs, over the seeds that both have."""
-    found = {}
-    for cell in dict.fromkeys((run.data, run.backbone) for run in done):
-        seeds = [
-            {r.seed for r in done if (r.data, r.backbone, r.arm) == (*cell, a)} for a in family
-        ]
-        both = sorted(set.intersection(*seeds))
-        if both:
-            arms = [[Run(*cell, arm, seed) for seed in both] for arm in family[::-1]]
-            found[cell] = effect(*(per_user(done, runs, places, part) for runs in arms))
-    return found
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def means_table(done: dict[Run, Row], part: str, cell: Cell) -> str:
@@ -89,33 +50,6 @@ def means_table(done: dict[Run, Row], part: str, cell: Cell) -> str:
     header = ["arm", "what", "Recall@20", "NDCG@20", "seeds"]
     more = {"validation": ["CPU s", "peak MB"], "test": ["reading"]}
     return table(header + more[part], rows)
-
-
-def family_table(found: dict[Cell, Effect], *, again: Collection[Cell] = ()) -> str:
-    """Effects, with Holm's adjustment of either test over all declared cells.
-
-    Those cells are marked of which an arm was tuned and read again.
-    """
-    declared = len(GRID) * len(BACKBONES)
-    t = holm({cell: e.t_pvalue for cell, e in found.items()}, declared)
-    w = holm({cell: e.wilcoxon_pvalue for cell, e in found.items()}, declared)
-    rows = [
-        [
-            " ".join(cell) + " (again)" * (cell in again),
-            f"{e.mean_a:.4f}",
-            f"{e.mean_b:.4f}",
-            f"{100 * e.change:+.1f} %",
-            f"{100 * e.low:+.1f} to {100 * e.high:+.1f}" if np.isfinite(e.low) else "",
-            " ".join(f"{100 * change:+.1f}" for change in e.by_seed),
-            f"{e.t_pvalue:.2g} ({t[cell]:.2g})",
-            f"{e.wilcoxon_pvalue:.2g} ({w[cell]:.2g})",
-            f"{e.num_users} / {e.num_seeds}",
-        ]
-        for cell, e in found.items()
-    ]
-    header = ["cell", "first", "second", "change", "95 % interval", "by seed"]
-    header += ["p of t (Holm)", "p of Wilcoxon (Holm)", "users / seeds"]
-    return table(header, rows)
 
 
 def configurations(runs: Iterable[Run], places: Places) -> str:
@@ -218,15 +152,20 @@ def report(
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
     before = first_read(runs, places) if part == "test" else done
-    for arms, family in zip(FAMILIES, found, strict=True):
+    again = {r[:2] for r, row in before.items() if done.get(r) != row}
+    named = dict(zip(FAMILIES, found, strict=True))
+    lines[2:2] = ["## In short", "", in_short(named, again), ""]
+    for arms, family in named.items():
         if family:
-            changed = {r[:2] for r, row in before.items() if r.arm in arms and done.get(r) != row}
+            changed = {r[:2] for r in before if r.arm in arms and done.get(r) != before[r]}
             shown = family_table(family, again=changed)
             lines += [f"## {arms[0]} (second) against {arms[1]} (first)", "", shown, ""]
             if changed:
                 there = {run: row for run, row in before.items() if run[:2] in changed}
                 shown = family_table(family | effects(there, places, part, arms))
                 lines += ["As first read, before anything was tuned again:", "", shown, ""]
+    besides = {arms: effects(done, places, part, arms) for arms in BESIDES}
+    lines += ["## Comparisons that were not declared", "", besides_table(besides), ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
 

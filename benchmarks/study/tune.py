@@ -77,12 +77,9 @@ def exchanged(run: Run, places: Places, trials: int) -> list[Params] | None:
 def next_trial(run: Run, places: Places, trials: int) -> Params | None:
     """What is tried next; None when no trial is due.
 
-    Due are the points, and then the sampler's until there are so many different ones. An arm that
-    had as many trials as the explorers has had its share, whatever they were.
+    Due are the points, and then the sampler's until there are so many different ones.
     """
     rows = tried(run, places)
-    if run.arm not in EXPLORERS and len(rows) >= max(trials, trials_of(*run[:2], "plain")):
-        return None
     points = points_of(run, places, trials)
     done = [row["params"] for row in rows]
     enough = len(_distinct(done)) >= trials
