@@ -154,7 +154,9 @@ def report(
     before = first_read(runs, places) if part == "test" else done
     again = {r[:2] for r, row in before.items() if done.get(r) != row}
     named = dict(zip(FAMILIES, found, strict=True))
-    lines[2:2] = ["## In short", "", in_short(named, again), ""]
+    if any(found):
+        note = ["Again: an arm was tuned and read again, so these are exploratory.", ""]
+        lines[2:2] = ["## In short", "", in_short(named, again), "", *(note if again else [])]
     for arms, family in named.items():
         if family:
             changed = {r[:2] for r in before if r.arm in arms and done.get(r) != before[r]}
