@@ -143,7 +143,7 @@ def explain(runs: Sequence[Run], places: Places) -> None:
     for run in runs:
         if run.seed == effort(run.data, run.backbone).seeds[0]:
             taught = arms_of(run.backbone)[run.arm].space in (space.ours, space.release)
-            if taught and (row := why(run, places)):
+            if taught and not run.arm.endswith("kd-0") and (row := why(run, places)):
                 print(run.name, row["gradients"], flush=True)
                 if run.arm == "ours":
                     draw_maps(run, places)

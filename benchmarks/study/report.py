@@ -144,7 +144,7 @@ def report(
     done = finished(runs, places, part)
     found = found or [effects(done, places, part, (b, a)) for b, a in FAMILIES]
     cells = list(dict.fromkeys(r[:2] for r in done if r.backbone != "none"))
-    lines = [f"# The {part} part", ""]
+    lines = [f"# The study: {part} part", ""]
     for cell in cells:
         lines += [f"## {cell[0]}, {cell[1]}", "", means_table(done, part, cell), ""]
         if part == "test":

@@ -72,8 +72,8 @@ def distill(
         student: makes a student of a layer: one function for all, or ``{modality: function}``,
             the default for those left out. The default keeps the layer's function to the bit
             and only distils; ``paper_student`` gives it the paper's LeakyReLU and unit rows,
-            which by themselves made VBPR 9 % better on one real dataset, 7 % worse on another, and
-            BM3 11 % and GRCN 4 % worse on the first (docs/study.md): compare with that control.
+            which by themselves made VBPR 11 % and MAML 9 % better on one real dataset, GRCN 4 % and
+            BM3 5 % worse there, VBPR 7 % worse on another (docs/study.md): compare with that.
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
         loss: None for an ``SGFDLoss`` with its default weights and the functions that fit the
             labels: those of one label, of multi-hot labels, or of a ``hierarchy``.
