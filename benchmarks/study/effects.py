@@ -75,7 +75,7 @@ def family_table(found: dict[Cell, Effect], *, again: Collection[Cell] = ()) -> 
             f"{e.mean_a:.4f}",
             f"{e.mean_b:.4f}",
             f"{_percent(e.change)} %",
-            f"{_percent(e.low)} to {_percent(e.high)}" if np.isfinite(e.low) else "",
+            _interval(e),
             _by_seed(e),
             f"{e.t_pvalue:.2g} ({t[cell]:.2g})",
             f"{e.wilcoxon_pvalue:.2g} ({w[cell]:.2g})",
@@ -95,7 +95,7 @@ def in_short(families: Mapping[Arms, dict[Cell, Effect]], again: Collection[Cell
     rows = []
     for cell in cells:
         plain = [f"{found[cell].mean_a:.4f}" for found in against_plain if cell in found]
-        row = [_name(cell, again), *plain[:1]] if plain else [_name(cell, again), ""]
+        row = [_name(cell, again), next(iter(plain), "")]
         rows.append([*row, *(_change(found.get(cell)) for found in families.values())])
     changes = [[e.change for e in found.values()] for found in families.values()]
     means = [_percent(np.mean(c)) + " %" if len(c) == len(cells) else "" for c in changes]
@@ -120,8 +120,12 @@ def _name(cell: Cell, again: Collection[Cell] = ()) -> str:
 def _change(e: Effect | None) -> str:
     if e is None:
         return ""
-    interval = f" ({_percent(e.low)} to {_percent(e.high)})" if np.isfinite(e.low) else ""
-    return f"{_percent(e.change)} %{interval}"
+    interval = _interval(e)
+    return f"{_percent(e.change)} %" + (f" ({interval})" if interval else "")
+
+
+def _interval(e: Effect) -> str:
+    return f"{_percent(e.low)} to {_percent(e.high)}" if np.isfinite(e.low) else ""
 
 
 def _percent(change: float) -> str:

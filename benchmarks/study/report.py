@@ -152,14 +152,15 @@ def report(
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
     before = first_read(runs, places) if part == "test" else done
-    again = {r[:2] for r, row in before.items() if done.get(r) != row}
+    replaced = [run for run, row in before.items() if done.get(run) != row]
     named = dict(zip(FAMILIES, found, strict=True))
     if any(found):
         note = ["Again: an arm was tuned and read again, so these are exploratory.", ""]
-        lines[2:2] = ["## In short", "", in_short(named, again), "", *(note if again else [])]
+        shown = in_short(named, {run[:2] for run in replaced})
+        lines[2:2] = ["## In short", "", shown, "", *(note if replaced else [])]
     for arms, family in named.items():
         if family:
-            changed = {r[:2] for r in before if r.arm in arms and done.get(r) != before[r]}
+            changed = {run[:2] for run in replaced if run.arm in arms}
             shown = family_table(family, again=changed)
             lines += [f"## {arms[0]} (second) against {arms[1]} (first)", "", shown, ""]
             if changed:

@@ -64,7 +64,7 @@ def joined_evaluation(
     where = torch.device("cuda" if dist.get_backend(group) == "nccl" else "cpu")
     try:
         part = run(users=own)
-    except Exception:
+    except Exception:  # whatever it is, it goes on; but the others must not wait for this one
         _failures(1, where, group)
         raise
     if failed := _failures(0, where, group):
