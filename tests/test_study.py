@@ -224,6 +224,18 @@ def test_the_student_alone_is_distillation_without_weights(places):
     assert torch.equal(alone.scores(users), distilled.scores(users))
 
 
+def test_either_half_of_the_papers_student_is_a_layer_of_its_own(places):
+    data = train.catalog(RUN, places.root)
+    rows = torch.from_numpy(data.features["text"]).double()
+    for arm, bent, unit in (("unit-rows", False, True), ("leaky-relu", True, False)):
+        assert ARMS[arm].tuned_as == "alone"
+        layer = ARMS[arm].build(data, "vbpr", PARAMS, 0).projections["text"].double()
+        want = torch.nn.functional.linear(rows, layer.weight, layer.bias)
+        want = torch.where(want > 0, want, want * 0.01) if bent else want
+        want = want / want.norm(dim=1, keepdim=True) if unit else want
+        torch.testing.assert_close(layer(rows), want)
+
+
 def test_every_ablation_switches_its_own_thing(places):
     data = train.catalog(RUN, places.root)
     built = {a: ARMS[a].build(data, "vbpr", PARAMS, 0) for a in ARMS if ARMS[a].space is space.ours}

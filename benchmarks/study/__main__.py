@@ -28,7 +28,18 @@ import torch
 from . import space
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
-from .grid import BACKBONES, DATA, EXPLORERS, FAMILIES, GRID, PRIMARY, Places, Run, effort
+from .grid import (
+    AS_IT_COMES,
+    BACKBONES,
+    DATA,
+    EXPLORERS,
+    FAMILIES,
+    GRID,
+    PRIMARY,
+    Places,
+    Run,
+    effort,
+)
 from .measure import MEASURED, measure, plan
 from .progress import count, grid, show
 from .store import Row
@@ -89,6 +100,7 @@ def main() -> None:
     elif args.command == "status":
         print(show(count(runs, places, trials=args.trials)))
     elif args.command == "test":
+        runs = [run for run in runs if args.arm or run.arm not in AS_IT_COMES]
         for _, cell in groupby(runs, key=lambda run: run[:2]):
             for row in read_test(list(cell), places):
                 say(row, "test")

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch.nn.functional as F
 from optuna.trial import Trial
 
-from sgfd import release
+from sgfd import FeatureStudent, release
 from sgfd.data import Dataset
 
 from . import baselines, inputs, models, space
@@ -40,6 +41,11 @@ def _ours_but(what: str, **switched: Any) -> Arm:
     return Arm(what, partial(models.ours, **switched), space.ours, tuned_as="ours")
 
 
+def _alone_but(what: str, **kept: Any) -> Arm:
+    student = partial(FeatureStudent.adopt, **kept)
+    return Arm(what, partial(models.alone, student=student), tuned_as="alone")
+
+
 def _default(kd_weight: float) -> Arm:
     build = partial(models.default, kd_weight=kd_weight)
     return Arm(f"distill() as it comes, weight {kd_weight}", build, tuned_as="plain")
@@ -50,6 +56,8 @@ ARMS = {
     "release": Arm("distilled, the release's mathematics", models.released, space.release),
     "ours": _ours("distilled, ours"),
     "alone": Arm("the paper's student without teacher", models.alone),
+    "unit-rows": _alone_but("the student alone, no LeakyReLU", normalize=True),
+    "leaky-relu": _alone_but("the student alone, no unit rows", activation=F.leaky_relu),
     "release-kd-0": Arm(
         "the release's student without teacher",
         partial(models.released, taught=False),

@@ -37,7 +37,8 @@ MAIN_ARMS = (
 )
 # Where the release's student is another than the paper's.
 OWN_FORM = (*MAIN_ARMS, "release-kd-0")
-AS_IT_COMES = ("distill-.01", "distill-.001")
+AS_IT_COMES = ("distill-.01", "distill-.001")  # validation part only
+HALVES = ("unit-rows", "leaky-relu")  # which half of the paper's student it is
 
 
 class Effort(NamedTuple):
@@ -125,6 +126,8 @@ BESIDES: tuple[tuple[str, str], ...] = (
     ("alone", "plain"),
     ("plain-label", "plain"),
     ("labels-shuffled", "plain"),
+    ("unit-rows", "plain"),
+    ("leaky-relu", "plain"),
     ("release", "release-kd-0"),
     ("distill-.01", "plain"),
     ("distill-.001", "plain"),
@@ -143,9 +146,9 @@ PRIMARY = "ndcg@20"
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "vbpr"): Effort(4, 12, FIVE, arms=None),
-    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *AS_IT_COMES)),
-    ("office", "grcn"): Effort(3, 6, FIVE, arms=OWN_FORM),
-    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=OWN_FORM),
+    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *HALVES, *AS_IT_COMES)),
+    ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, *HALVES)),
+    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *HALVES)),
     ("toys", "vbpr"): Effort(3, 6, THREE),
     ("toys", "bm3"): Effort(3, 6, THREE),
     ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),

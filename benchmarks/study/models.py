@@ -1,5 +1,6 @@
 """The recommender of each arm. Within a seed all with the same features start alike."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,11 +47,18 @@ def plain(data: Dataset, backbone: str, params: Params, seed: int) -> backbones.
     )
 
 
-def alone(data: Dataset, backbone: str, params: Params, seed: int) -> backbones.Recommender:
-    """The paper's student, LeakyReLU and unit rows, and nothing that teaches it."""
+def alone(
+    data: Dataset,
+    backbone: str,
+    params: Params,
+    seed: int,
+    *,
+    student: Callable[[nn.Linear], FeatureStudent] = paper_student,
+) -> backbones.Recommender:
+    """The paper's student, LeakyReLU and unit rows, or another; and nothing that teaches it."""
     model = plain(data, backbone, params, seed)
     for m, layer in model.projections.items():
-        model.projections[m] = paper_student(layer)
+        model.projections[m] = student(layer)
     return model
 
 
