@@ -110,7 +110,7 @@ def main() -> None:
         from .tries import try_all
 
         for cell in dict.fromkeys(run[:2] for run in runs if run.backbone != "none"):
-            for row in try_all(*cell, places):
+            for row in try_all(*cell, places, arms={run.arm for run in runs}):
                 print(*cell, row["student"], row["what"], row[PRIMARY], flush=True)
     else:
         write_report(runs, places, args.part)

@@ -1,18 +1,19 @@
 """What might help, tried on the validation part of the first seed; no arm of the study."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
-from sgfd import Distilled, behavior_features, distill, pretrain_teacher
+from sgfd import Distilled, FeatureStudent, behavior_features, distill, pretrain_teacher
 from sgfd.data import Dataset
 from sgfd.training import Schedule, decay, warm_up
 
-from .grid import DATA, EXPLORERS, PRIMARY, Places, Run, effort
+from .grid import DATA, PRIMARY, Places, Run, effort
 from .inputs import behavior_labels, labels_shuffled
 from .models import STUDENTS, plain
 from .space import OURS
@@ -108,6 +109,12 @@ def by_norm(made: Made, share: float) -> Schedule:
     return weights
 
 
+# What the recommender reads, and the arm whose configuration is taken.
+LAYERS: dict[str, tuple[Callable[[nn.Linear], FeatureStudent], str]] = {
+    "linear": (STUDENTS["linear"], "plain"),
+    "paper": (STUDENTS["paper"], "alone"),
+    "unit": (partial(FeatureStudent.adopt, normalize=True), "unit-rows"),
+}
 TRIES: dict[str, tuple[Labels, Weights]] = {
     "no teacher": (category, partial(constant, kd=0.0)),
     "weight .01": (category, partial(constant, kd=0.01)),
@@ -126,12 +133,14 @@ TRIES: dict[str, tuple[Labels, Weights]] = {
 }
 
 
-def try_all(data: str, backbone: str, places: Places) -> Iterator[Row]:
-    """Everything on both layers, at what the explorers chose, that is not in tries.jsonl."""
+def try_all(
+    data: str, backbone: str, places: Places, *, arms: Collection[str] | None = None
+) -> Iterator[Row]:
+    """Everything on each layer (of these arms) at what was chosen, that is not in tries.jsonl."""
     path = places.results / "tries.jsonl"
-    for student, explorer in zip(STUDENTS, EXPLORERS, strict=True):
-        run = Run(data, backbone, explorer, effort(data, backbone).seeds[0])
-        chosen = choice_of(run, places)
+    for student, (_, arm) in LAYERS.items():
+        run = Run(data, backbone, arm, effort(data, backbone).seeds[0])
+        chosen = choice_of(run, places) if arms is None or arm in arms else None
         for what, (labels, weights) in TRIES.items() if chosen else ():
             row = {"data": data, "backbone": backbone, "seed": run.seed}
             row |= {"what": what, "student": student, "params": chosen.params}
@@ -154,7 +163,7 @@ def one(run: Run, params: Row, student: str, labels: Labels, weights: Weights, r
         plain(data, run.backbone, params, run.seed),
         data.features,
         taught,
-        student=STUDENTS[student],
+        student=LAYERS[student][0],
         seed=run.seed,
     )
     model.sgfd_loss.temperature = TEMPERATURE
