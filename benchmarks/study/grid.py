@@ -29,6 +29,7 @@ class Source(NamedTuple):
 MAIN_ARMS = (
     "plain",
     "alone",
+    "unit-rows",
     "release",
     "ours",
     "labels-shuffled",
@@ -37,8 +38,8 @@ MAIN_ARMS = (
 )
 # Where the release's student is another than the paper's.
 OWN_FORM = (*MAIN_ARMS, "release-kd-0")
+ACTIVATION = "leaky-relu"  # the other half of the paper's student, where there was time
 AS_IT_COMES = ("distill-.01", "distill-.001")  # validation part only
-HALVES = ("unit-rows", "leaky-relu")  # which half of the paper's student it is
 
 
 class Effort(NamedTuple):
@@ -146,9 +147,9 @@ PRIMARY = "ndcg@20"
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "vbpr"): Effort(4, 12, FIVE, arms=None),
-    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *HALVES, *AS_IT_COMES)),
-    ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, *HALVES)),
-    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *HALVES)),
+    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, ACTIVATION, *AS_IT_COMES)),
+    ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, ACTIVATION)),
+    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, ACTIVATION)),
     ("toys", "vbpr"): Effort(3, 6, THREE),
     ("toys", "bm3"): Effort(3, 6, THREE),
     ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),
