@@ -161,8 +161,9 @@ def test_a_line_in_short_has_plain_and_each_change_and_a_mean_only_where_all_cel
     ]
 
 
-def test_the_page_of_the_study_has_the_table_of_its_report():
+@pytest.mark.parametrize("title", ["In short", "The layer by itself"])
+def test_the_page_of_the_study_has_the_tables_of_its_report(title):
     root = Path(__file__).parents[1]
     written = (root / "benchmarks/study/results/test.md").read_text()
-    table = written.split("## In short\n\n")[1].split("\n\n")[0]
+    table = written.split(f"## {title}\n\n")[1].split("\n\n")[0]
     assert table in (root / "docs/study.md").read_text()

@@ -122,13 +122,17 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("ours", "labels-shuffled"),
     ("ours-behavior", "plain"),
 )
-# What else is of interest: intervals, no tests.
-BESIDES: tuple[tuple[str, str], ...] = (
+# What the layer does that the recommender reads, with no teacher.
+LAYER: tuple[tuple[str, str], ...] = (
     ("alone", "plain"),
-    ("plain-label", "plain"),
-    ("labels-shuffled", "plain"),
     ("unit-rows", "plain"),
     ("leaky-relu", "plain"),
+)
+# What else is of interest: intervals, no tests.
+BESIDES: tuple[tuple[str, str], ...] = (
+    *LAYER,
+    ("plain-label", "plain"),
+    ("labels-shuffled", "plain"),
     ("release", "release-kd-0"),
     ("distill-.01", "plain"),
     ("distill-.001", "plain"),

@@ -19,7 +19,7 @@ from .effects import (
     in_short,
     table,
 )
-from .grid import BESIDES, FAMILIES, PRIMARY, Places, Run, effort
+from .grid import BESIDES, FAMILIES, LAYER, PRIMARY, Places, Run, effort
 from .stats import Effect
 from .store import Row, read_rows, row_of
 from .tune import tuned, tuned_file
@@ -168,6 +168,9 @@ def report(
                 shown = family_table(family | effects(there, places, part, arms))
                 lines += ["As first read, before anything was tuned again:", "", shown, ""]
     besides = {arms: effects(done, places, part, arms) for arms in BESIDES}
+    layer = {arms: besides[arms] for arms in LAYER}
+    if any(layer.values()):
+        lines += ["## The layer by itself", "", in_short(layer), ""]
     lines += ["## Comparisons that were not declared", "", besides_table(besides), ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
