@@ -535,7 +535,7 @@ def test_the_grid_has_every_cell_and_enough_seeds():
     runs = list(progress.grid(["office", "toys", "ml1m", "tiktok"], ["vbpr", "none"]))
     assert {run.arm for run in runs} == set(ARMS) | set(YARDSTICKS)
     main = {run.arm for run in runs if run[:2] == ("toys", "vbpr")}
-    assert main == {arm for family in FAMILIES for arm in family} | {"plain-label"}
+    assert main == {arm for family in FAMILIES for arm in family} | {"plain-label", "unit-rows"}
     assert {r.arm for r in progress.grid(["toys"], ["vbpr"], ["ce-0"])} == {"ce-0"}
     efforts = {(data, backbone): effort(data, backbone) for data in GRID for backbone in BACKBONES}
     assert len(efforts) == 16

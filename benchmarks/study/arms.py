@@ -92,6 +92,7 @@ ARMS = {
 }
 YARDSTICKS = {
     "popularity": Arm("popularity", baselines.popularity, space.nothing),
+    "content": Arm("nearest to what a user has", baselines.content, space.nothing),
     "item-knn": Arm("ItemKNN", baselines.item_knn, space.knn),
     "ease": Arm("EASE", baselines.ease, space.ease),
     "bpr-mf": Arm("BPR-MF", baselines.bpr_mf, space.factors),

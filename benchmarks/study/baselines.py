@@ -1,4 +1,4 @@
-"""Yardsticks that see no features: EASE here, LightGCN and BPR-MF from torch_geometric."""
+"""Yardsticks: features alone; without features EASE, and torch_geometric's LightGCN and BPR-MF."""
 
 import warnings
 from collections.abc import Callable
@@ -23,6 +23,10 @@ Scorer = Callable[[Tensor], Tensor]
 
 def popularity(data: Dataset, _: str, __: Params, ___: int) -> Scorer:
     return evaluation.popularity(data.train)
+
+
+def content(data: Dataset, _: str, __: Params, ___: int) -> Scorer:
+    return evaluation.content_profile(data.train, data.features)
 
 
 def item_knn(data: Dataset, _: str, params: Params, __: int) -> Scorer:

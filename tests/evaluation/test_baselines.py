@@ -93,7 +93,7 @@ def test_no_more_than_the_bound_is_held_at_once(monkeypatch):
     train = random_train(seed=6)
     monkeypatch.setattr(_baselines, "_CELLS", 100)
 
-    blocks = list(_baselines._nearest(_baselines._ones(train), NUM_ITEMS, 0.0))
+    blocks = list(_baselines._nearest(_baselines.ones_of(train), NUM_ITEMS, 0.0))
 
     assert len(blocks) > 3
     assert sorted(i for items, _, _ in blocks for i in set(items)) == [

@@ -6,6 +6,7 @@ from sgfd.evaluation._cold import ColdEvaluation as ColdEvaluation
 from sgfd.evaluation._cold import evaluate_cold as evaluate_cold
 from sgfd.evaluation._compare import Comparison as Comparison
 from sgfd.evaluation._compare import compare as compare
+from sgfd.evaluation._content import content_profile as content_profile
 from sgfd.evaluation._evaluate import Evaluation as Evaluation
 from sgfd.evaluation._evaluate import evaluate as evaluate
 from sgfd.evaluation._metrics import ranking_metrics as ranking_metrics

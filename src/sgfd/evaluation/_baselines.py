@@ -42,7 +42,7 @@ def popularity(train: csr_array) -> Callable[[Tensor], Tensor]:
         >>> popularity(train)(torch.tensor([1]))
         tensor([[ 1.0000, -0.2500,  1.5000, -0.7500]], dtype=torch.float64)
     """
-    ones = _ones(train)
+    ones = ones_of(train)
     num_items = ones.shape[1]
     counts = np.bincount(ones.indices, minlength=num_items)
     row = torch.from_numpy(counts - np.arange(num_items) / num_items)
@@ -102,19 +102,19 @@ def item_knn(
     """
     check_integer("num_neighbors", num_neighbors, at_least=1)
     check_number("shrink", shrink, at_least=0)
-    ones = _ones(train)
+    ones = ones_of(train)
     num_items = ones.shape[1]
     rows, columns, values = (
         np.concatenate(part) for part in zip(*_nearest(ones, num_neighbors, shrink), strict=True)
     )
     # Column i holds the neighbors of item i.
     similarity = csr_array((values, (columns, rows)), shape=(num_items, num_items))
-    last_resort = 1e-12 * np.arange(num_items)
+    lower = last_resort(num_items)
 
     def scores(users: Tensor) -> Tensor:
         rows = check_users(users, ones.shape[0]).cpu().numpy()
         sums = (ones[rows] @ similarity).toarray()
-        return torch.from_numpy(sums - last_resort)
+        return torch.from_numpy(sums) - lower
 
     return scores
 
@@ -141,7 +141,7 @@ def _nearest(
         yield items[row[best]], column[best], similarity[best]
 
 
-def _ones(train: csr_array) -> csr_array:
+def ones_of(train: csr_array) -> csr_array:
     """1.0 for every pair, stored once."""
     check_sparse("train", train)
     ones = csr_array(train, copy=True)
@@ -149,3 +149,8 @@ def _ones(train: csr_array) -> csr_array:
     ones.eliminate_zeros()
     ones.data = np.ones(ones.nnz)
     return ones
+
+
+def last_resort(num_items: int) -> Tensor:
+    """(num_items,) what equal scores are lowered by, so that the lower index comes first."""
+    return 1e-12 * torch.arange(num_items, dtype=torch.float64)
