@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 from sgfd import FeatureStudent, SGFDLoss, distill, paper_student
 from sgfd.backbones import BM3, GRCN, MAML, VBPR, Recommender
 from sgfd.data import Dataset
-from sgfd.evaluation import compare, evaluate, item_knn, popularity, table
+from sgfd.evaluation import compare, content_profile, evaluate, item_knn, popularity, table
 from sgfd.plots import plot_curves, plot_feature_maps
 from sgfd.training import fit
 
@@ -150,8 +150,12 @@ def report(
     }
     # They learn from the training part alone, as the models do.
     yardsticks = {
-        name: evaluate(make(data.train), data.test, seen=data.seen)
-        for name, make in (("popularity", popularity), ("ItemKNN", item_knn))
+        name: evaluate(scores, data.test, seen=data.seen)
+        for name, scores in (
+            ("popularity", popularity(data.train)),
+            ("ItemKNN", item_knn(data.train)),
+            ("content", content_profile(data.train, data.features)),
+        )
     }
     print("\nTest part, each model at its best validation epoch:")
     print(table(yardsticks | results))

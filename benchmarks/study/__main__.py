@@ -11,7 +11,7 @@
     python -m benchmarks.study report
 
 Every command may be killed and given again, and several processes may share the work. The backbone
-"none" has the yardsticks that see no features. Without --data or --backbone: all; without --arm or
+"none" has the yardsticks. Without --data or --backbone: all; without --arm or
 --seed: those of the cell (grid.py).
 """
 

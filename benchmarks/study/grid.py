@@ -71,7 +71,7 @@ class Places(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One training of the grid. Yardsticks without features have the backbone "none"."""
+    """One training of the grid. The yardsticks have the backbone "none"."""
 
     data: str
     backbone: str
