@@ -70,6 +70,12 @@ ARMS = {
         "ours, labels and behavior", partial(models.ours, behavior_beside=True), space.ours
     ),
     "plain-label": Arm("plain, label as a modality", models.plain, change=inputs.label_as_modality),
+    "plain-label-shuffled": Arm(
+        "plain, shuffled label as a modality",
+        models.plain,
+        change=inputs.shuffled_label_as_modality,
+        tuned_as="plain-label",
+    ),
     "plain-behavior": Arm(
         "plain, behavior cluster as a modality", models.plain, change=inputs.behavior_as_modality
     ),

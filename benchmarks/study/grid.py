@@ -132,6 +132,7 @@ LAYER: tuple[tuple[str, str], ...] = (
 BESIDES: tuple[tuple[str, str], ...] = (
     *LAYER,
     ("plain-label", "plain"),
+    ("plain-label", "plain-label-shuffled"),
     ("labels-shuffled", "plain"),
     ("release", "release-kd-0"),
     ("distill-.01", "plain"),
@@ -154,7 +155,7 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, ACTIVATION, *AS_IT_COMES)),
     ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, ACTIVATION)),
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, ACTIVATION)),
-    ("toys", "vbpr"): Effort(3, 6, THREE),
+    ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, "plain-label-shuffled")),
     ("toys", "bm3"): Effort(3, 6, THREE),
     ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),
     ("toys", "maml"): Effort(0, 0, (0, 1), tuned_on="office", valid_users=600),

@@ -57,6 +57,11 @@ def label_as_modality(data: Dataset, _: int) -> Dataset:
     return replace(data, features={**data.features, "label": one_hot})
 
 
+def shuffled_label_as_modality(data: Dataset, seed: int) -> Dataset:
+    """One more modality of the same size, that says nothing."""
+    return label_as_modality(labels_shuffled(data, seed), seed)
+
+
 def behavior_labels(data: Dataset, seed: int, count: int = CLUSTERS) -> Dataset:
     """Clusters of the items by who consumes them in the training part, in place of the labels."""
     dim = min(32, min(data.train.shape) // 2)
