@@ -76,6 +76,12 @@ ARMS = {
         change=inputs.shuffled_label_as_modality,
         tuned_as="plain-label",
     ),
+    "alone-label": Arm(
+        "the student alone, label as a modality",
+        models.alone,
+        change=inputs.label_as_modality,
+        tuned_as="alone",
+    ),
     "plain-behavior": Arm(
         "plain, behavior cluster as a modality", models.plain, change=inputs.behavior_as_modality
     ),
