@@ -58,7 +58,7 @@ LAYERS = {
         "_top_items",
         "graph",
     },
-    "evaluation": {"_beside", "_features", "_top_items", "data"},
+    "evaluation": {"_beside", "_features", "_functional", "_top_items", "data"},
     "distributed": {"_batch", "_loss", "_top_items", "evaluation"},
     "_extra": set(),
     "_files": set(),

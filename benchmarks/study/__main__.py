@@ -11,8 +11,8 @@
     python -m benchmarks.study report
 
 Every command may be killed and given again, and several processes may share the work. The backbone
-"none" has the yardsticks. Without --data or --backbone: all; without --arm or
---seed: those of the cell (grid.py).
+"none" has the yardsticks. Without --data or --backbone: all; without --arm or --seed: those of the
+cell (grid.py), in `test` less those that are for the validation part.
 """
 
 import argparse

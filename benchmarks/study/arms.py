@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch.nn.functional as F
 from optuna.trial import Trial
+from torch import nn
 
 from sgfd import FeatureStudent, release
 from sgfd.data import Dataset
@@ -41,8 +41,7 @@ def _ours_but(what: str, **switched: Any) -> Arm:
     return Arm(what, partial(models.ours, **switched), space.ours, tuned_as="ours")
 
 
-def _alone_but(what: str, **kept: Any) -> Arm:
-    student = partial(FeatureStudent.adopt, **kept)
+def _alone_but(what: str, student: Callable[[nn.Linear], FeatureStudent]) -> Arm:
     return Arm(what, partial(models.alone, student=student), tuned_as="alone")
 
 
@@ -56,8 +55,8 @@ ARMS = {
     "release": Arm("distilled, the release's mathematics", models.released, space.release),
     "ours": _ours("distilled, ours"),
     "alone": Arm("the paper's student without teacher", models.alone),
-    "unit-rows": _alone_but("the student alone, no LeakyReLU", normalize=True),
-    "leaky-relu": _alone_but("the student alone, no unit rows", activation=F.leaky_relu),
+    "unit-rows": _alone_but("the student alone, no LeakyReLU", models.UNIT_ROWS),
+    "leaky-relu": _alone_but("the student alone, no unit rows", models.LEAKY_RELU),
     "release-kd-0": Arm(
         "the release's student without teacher",
         partial(models.released, taught=False),

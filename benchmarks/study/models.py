@@ -33,6 +33,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 STUDENTS = {"linear": FeatureStudent.adopt, "paper": paper_student}
+# Either half of the paper's without the other.
+UNIT_ROWS = partial(FeatureStudent.adopt, normalize=True)
+LEAKY_RELU = partial(FeatureStudent.adopt, activation=F.leaky_relu)
 
 
 def plain(data: Dataset, backbone: str, params: Params, seed: int) -> backbones.Recommender:

@@ -15,7 +15,7 @@ from sgfd.training import Schedule, decay, warm_up
 
 from .grid import DATA, PRIMARY, Places, Run, effort
 from .inputs import behavior_labels, labels_shuffled
-from .models import STUDENTS, plain
+from .models import STUDENTS, UNIT_ROWS, plain
 from .space import OURS
 from .store import Row, add_row, read_rows
 from .train import Clock, catalog, fit_of, for_validation, surroundings
@@ -113,7 +113,7 @@ def by_norm(made: Made, share: float) -> Schedule:
 LAYERS: dict[str, tuple[Callable[[nn.Linear], FeatureStudent], str]] = {
     "linear": (STUDENTS["linear"], "plain"),
     "paper": (STUDENTS["paper"], "alone"),
-    "unit": (partial(FeatureStudent.adopt, normalize=True), "unit-rows"),
+    "unit": (UNIT_ROWS, "unit-rows"),
 }
 TRIES: dict[str, tuple[Labels, Weights]] = {
     "no teacher": (category, partial(constant, kd=0.0)),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sgfd._beside import beside
 from sgfd._checks import check_mapping
+from sgfd._functional import activate
 from sgfd._tensor_checks import check_users
 from sgfd.evaluation._baselines import last_resort, ones_of
 
@@ -75,14 +76,13 @@ def content_profile(
             f"features must have one row per item of train, {ones.shape[1]:,}; got {len(rows):,}."
         )
     rows[np.isnan(rows)] = 0
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows /= np.where(length > 0, length, 1)
-    by_item, counts = torch.from_numpy(rows).T, np.maximum(np.diff(ones.indptr), 1)
+    unit = activate(torch.from_numpy(rows), None, normalize=True)
+    counts = np.maximum(np.diff(ones.indptr), 1)
     lower = last_resort(ones.shape[1])
 
     def scores(users: Tensor) -> Tensor:
         who = check_users(users, ones.shape[0]).cpu().numpy()
-        profile = (ones[who] @ rows / counts[who, None]).astype(np.float32)
-        return (torch.from_numpy(profile) @ by_item).double() - lower
+        profile = (ones[who] @ unit.numpy() / counts[who, None]).astype(np.float32)
+        return (torch.from_numpy(profile) @ unit.T).double() - lower
 
     return scores
