@@ -29,11 +29,10 @@ def features():
 
 def by_hand(train, features):
     rows = []
-    has_all = ~np.isnan(features["image"]).any(axis=1)
     for item in range(NUM_ITEMS):
         parts = []
         for x in features.values():
-            own = x[has_all].astype(float)
+            own = x[~np.isnan(x).any(axis=1)].astype(float)
             mean = own.mean(axis=0)
             scale = np.sqrt(np.mean([np.sum((row - mean) ** 2) for row in own]))
             parts += list(np.nan_to_num((x[item] - mean) / scale))
@@ -59,6 +58,14 @@ def test_where_and_how_long_a_modality_is_does_not_matter(train, features):
     torch.testing.assert_close(content_profile(train, moved)(users), want, atol=1e-5, rtol=0)
     alone = content_profile(train, {"text": features["text"]})(users)
     assert (alone - want).abs().max() > 0.1
+
+
+def test_no_item_need_have_every_modality(train, features):
+    features["text"][[0, 1, 2, 3, 5, 6, 7, 8]] = np.nan
+    features["text"][5] = features["text"][4] + [1, -2, 3]
+    features["image"][5] = np.nan
+    scores = content_profile(train, features)(torch.arange(NUM_USERS))
+    np.testing.assert_allclose(scores, by_hand(train, features), atol=1e-6)
 
 
 def test_the_features_that_were_passed_stay_as_they_were(train, features):

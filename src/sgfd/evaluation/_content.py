@@ -28,8 +28,9 @@ def content_profile(
     .. math:: s_{ui} = \frac{1}{|I_u|} \sum_{j \in I_u} \langle \hat x_i, \hat x_j \rangle
 
     with :math:`I_u` the items of user u and :math:`\hat x_i` the modalities of item i beside each
-    other, each centered and divided by one number so that all weigh the same, at unit length.
-    Without centering, what all items share would make every item alike.
+    other, each centered and divided by one number so that the items that have it lie at mean
+    squared distance 1 from their mean, at unit length. Without centering, what all items share
+    would make every item alike; without the number, the longest modality would decide.
 
     It says what features know about taste, one modality at a time or all together. Far below
     ``popularity``, they know little, and a layer that makes the recommender listen to them
@@ -51,7 +52,7 @@ def content_profile(
     Raises:
         TypeError: if ``train`` is not sparse, or ``features`` no mapping of tensors or arrays.
         ValueError: if a modality has a wrong shape or dtype, other rows than ``train`` has items,
-            or rows that are NaN in part; if no item has every modality.
+            or rows that are NaN in part or infinite; if there is none, or no item has it.
 
     Example:
         >>> import torch
@@ -70,19 +71,23 @@ def content_profile(
     """
     check_mapping("features", features)
     ones = ones_of(train)
-    rows = beside(features).points
-    if len(rows) != ones.shape[1]:
+    # Each by itself: no item need have all.
+    tables = {m: beside({m: features[m]}).points for m in sorted(features, key=str)}
+    counts = {m: len(table) for m, table in tables.items()}
+    if set(counts.values()) != {ones.shape[1]}:
         raise ValueError(
-            f"features must have one row per item of train, {ones.shape[1]:,}; got {len(rows):,}."
+            f"features must have one row per item of train, {ones.shape[1]:,}, in each of one or "
+            f"more modalities; got {counts}."
         )
+    rows = np.hstack(list(tables.values()))
     rows[np.isnan(rows)] = 0
     unit = activate(torch.from_numpy(rows), None, normalize=True)
-    counts = np.maximum(np.diff(ones.indptr), 1)
+    lengths = np.maximum(np.diff(ones.indptr), 1)
     lower = last_resort(ones.shape[1])
 
     def scores(users: Tensor) -> Tensor:
         who = check_users(users, ones.shape[0]).cpu().numpy()
-        profile = (ones[who] @ unit.numpy() / counts[who, None]).astype(np.float32)
+        profile = (ones[who] @ unit.numpy() / lengths[who, None]).astype(np.float32)
         return (torch.from_numpy(profile) @ unit.T).double() - lower
 
     return scores
