@@ -394,6 +394,7 @@ def add_trials(places, run, scores):
             "params": {"learning_rate": rate, "reg_weight": 0.03},
             "trial": len(tune.tried(run, places)),
             "validation": {"ndcg@20": score},
+            "cpu_seconds": 1.0,
         }
         store.add_row(places.results / "trials.jsonl", row, locks=places.scratch / "locks")
 
@@ -448,7 +449,7 @@ def test_an_ablation_takes_the_configuration_of_what_it_ablates(places):
         next(tune.tune(RUN._replace(arm="kd-0"), places))
 
 
-def test_status_counts_what_is_done_running_and_left(places):
+def test_status_counts_what_is_done_running_and_left(places, monkeypatch):
     runs = list(progress.grid(["made-up"], ["vbpr"], ["plain", "ours"]))
     assert [(r.seed, r.arm) for r in runs] == [(s, a) for s in (0, 1) for a in ("plain", "ours")]
     plain, ours = progress.count(runs, places)
@@ -473,6 +474,16 @@ def test_status_counts_what_is_done_running_and_left(places):
     shown = progress.show([plain, ours]).splitlines()
     assert "1 runs done, 1 running, 2 left; 2 trials left" in shown[-1]
 
+    # An explorer that has its trials has the other's best to try, once that is known.
+    monkeypatch.setattr(tune, "first_points", lambda *_: [])
+    explorers = list(progress.grid(["made-up"], ["vbpr"], ["plain", "alone"], [0]))
+    add_trials(places, explorers[0], {0.001: 0.1})
+    assert [c.trials_left for c in progress.count(explorers, places, trials=1)] == [0, 1]
+    add_trials(places, explorers[1], {0.002: 0.3})
+    assert [c.trials_left for c in progress.count(explorers, places, trials=1)] == [1, 1]
+    add_trials(places, explorers[0], {0.002: 0.3})
+    assert [c.trials_left for c in progress.count(explorers, places, trials=1)] == [0, 1]
+
     choose(places, RUN, params=PARAMS | {"kd_weight": 0.06})  # another configuration: not done
     assert progress.count(runs, places)[1].done == 0
 
@@ -485,6 +496,8 @@ def git(folder, *arguments):
 def test_the_test_part_is_read_under_committed_configurations_only_and_logged(places, tmp_path):
     runs = [RUN._replace(arm="plain"), RUN]
     choose(places, *runs)
+    with pytest.raises(ValueError, match="'made-up_vbpr_distill-.01_0'. are for the validation"):
+        list(confirm.read_test([RUN._replace(arm="distill-.01")], places))
     with pytest.raises(confirm.NotCommittedError, match="is not committed as it is now .no git"):
         list(confirm.read_test(runs, places))
     git(tmp_path, "init", "-q")

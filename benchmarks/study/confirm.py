@@ -14,7 +14,7 @@ from sgfd.evaluation import evaluate
 from sgfd.release import published_metrics
 
 from .baselines import Scorer
-from .grid import Params, Places, Run, digest
+from .grid import AS_IT_COMES, Params, Places, Run, digest
 from .store import Row, add_row, load_users, read_rows, row_of, save_users
 from .train import for_validation, git, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
@@ -56,7 +56,10 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
     Raises:
         NotCommittedError: as ``check_committed``.
         RuntimeError: if a run is not done.
+        ValueError: if an arm is for the validation part only, or the runs are of several cells.
     """
+    if held_back := [run.name for run in runs if run.arm in AS_IT_COMES]:
+        raise ValueError(f"{held_back} are for the validation part only.")
     commit = check_committed([tuned_file(run, places) for run in runs])
     chosen: dict[Run, Params] = {run: tuned(run, places) or {} for run in runs}
     trained = read_rows(places.results / "runs.jsonl")

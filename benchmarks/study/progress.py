@@ -5,11 +5,11 @@ from statistics import mean
 from typing import NamedTuple
 
 from .arms import arms_of
-from .grid import Places, Run, effort, trials_of
+from .grid import EXPLORERS, Places, Run, effort, trials_of
 from .space import nothing
 from .store import Row, is_locked, lock_of, read_rows, row_of
 from .train import is_done
-from .tune import tuned
+from .tune import next_trial, tuned
 
 
 class Count(NamedTuple):
@@ -66,12 +66,14 @@ def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> 
         needed = trials_of(*cell) if trials is None else trials
         needed = 0 if arm.tuned_as or own.tuned_on else 1 if arm.space is nothing else needed
         missing = max(0, needed - finished)
+        first = Run(*cell, own.seeds[0])
+        if needed and not missing and cell[2] in EXPLORERS:  # is the other's best still to try?
+            missing = int(next_trial(first, places, needed) is not None)
         seconds = _seconds(cell, rows + tried)
         left = len(mine) - len(done) - len(running)
         work = missing + left + len(running)
         hours = 0.0 if not work else None if seconds is None else work * seconds / 3600
         read = sum(row_of(run, params, tests) is not None for run in mine)
-        first = Run(*cell, own.seeds[0])
         tuning = is_locked(places.scratch / "locks" / f"tune_{first.name}.lock")
         counts.append(
             Count(*cell, finished, missing, tuning, len(done), len(running), left, read, hours)
