@@ -15,7 +15,16 @@ pytest.importorskip("optuna")
 
 from benchmarks.study import confirm, effects, inputs, progress, report, space, store, train, tune
 from benchmarks.study.arms import ARMS, YARDSTICKS
-from benchmarks.study.grid import BACKBONES, FAMILIES, GRID, Places, Run, effort, with_labels
+from benchmarks.study.grid import (
+    BACKBONES,
+    FAMILIES,
+    GRID,
+    Places,
+    Run,
+    batch_size,
+    effort,
+    with_labels,
+)
 
 from sgfd import SGFDLoss, distill, paper_student
 from sgfd.backbones import VBPR, Batch
@@ -557,10 +566,11 @@ def test_the_grid_has_every_cell_and_enough_seeds():
     efforts = {(data, backbone): effort(data, backbone) for data in GRID for backbone in BACKBONES}
     assert len(efforts) == 16
     for (data, backbone), own in efforts.items():
-        dear = data in ("ml1m", "toys") and backbone in ("grcn", "maml")
+        dear = (data, backbone) in {("ml1m", "grcn"), ("ml1m", "maml"), ("toys", "maml")}
         assert own.tuned_on == ("office" if dear else None)
         assert (own.trials == own.explore == 0) if dear else (own.explore >= own.trials >= 3)
         assert len(own.seeds) >= {"office": 5, "tiktok": 5, "ml1m": 3, "toys": 2}[data]
+    assert batch_size("toys", "grcn") == 4 * batch_size("toys", "vbpr") == 8192
 
 
 def test_why_says_what_was_learned_and_which_gradients_move_the_student(places):

@@ -38,6 +38,8 @@ MAIN_ARMS = (
 )
 # Where the release's student is another than the paper's.
 OWN_FORM = (*MAIN_ARMS, "release-kd-0")
+# GRCN puts unit rows upon its layer, so with unit rows it is plain.
+OWN_LAYER = tuple(arm for arm in OWN_FORM if arm != "unit-rows")
 ACTIVATION = "leaky-relu"  # the other half of the paper's student, where there was time
 AS_IT_COMES = ("distill-.01", "distill-.001")  # validation part only
 
@@ -112,6 +114,8 @@ DATA: Mapping[str, Source] = {
     "tiktok": Source(_clustered, 200, 25),  # it rises again after 15 epochs of rest
     "made-up": Source(_made_up, 3, 2, 256),  # for trying the program, and its tests
 }
+# Of one step the whole graph is walked, whatever the batch. Else the dataset's.
+BATCH_SIZES: Mapping[tuple[str, str], int] = {("toys", "grcn"): 8192, ("tiktok", "grcn"): 8192}
 GRID = ("office", "toys", "ml1m", "tiktok")
 
 # Each a family of its own: Holm over all its cells, 4 datasets x 4 backbones, run or not.
@@ -159,7 +163,7 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, ACTIVATION)),
     ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, "plain-label-shuffled", "alone-label")),
     ("toys", "bm3"): Effort(3, 6, THREE),
-    ("toys", "grcn"): Effort(0, 0, (0, 1), tuned_on="office"),
+    ("toys", "grcn"): Effort(3, 6, THREE, arms=OWN_LAYER),
     ("toys", "maml"): Effort(0, 0, (0, 1), tuned_on="office", valid_users=600),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),
     ("ml1m", "bm3"): Effort(3, 6, THREE),
@@ -167,7 +171,7 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("ml1m", "maml"): Effort(0, 0, THREE, tuned_on="office", valid_users=600),
     ("tiktok", "vbpr"): Effort(4, 8, FIVE),
     ("tiktok", "bm3"): Effort(3, 6, FIVE),
-    ("tiktok", "grcn"): Effort(3, 6, FIVE, arms=OWN_FORM),
+    ("tiktok", "grcn"): Effort(3, 6, FIVE, arms=OWN_LAYER),
     ("tiktok", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=OWN_FORM),
 }
 
@@ -188,6 +192,11 @@ def effort(data: str, backbone: str) -> Effort:
     if backbone == "none":
         return Effort(12, 12, THREE if data in ("ml1m", "toys") else FIVE, arms=None)
     return EFFORT[data, backbone]
+
+
+def batch_size(data: str, backbone: str) -> int:
+    """Pairs of a step."""
+    return BATCH_SIZES.get((data, backbone), DATA[data].batch_size)
 
 
 def digest(params: Params) -> str:

@@ -6,7 +6,7 @@ from statistics import median
 from sgfd.training import fit
 
 from .arms import arms_of
-from .grid import DATA, Places, Run, effort, trials_of
+from .grid import DATA, Places, Run, batch_size, effort, trials_of
 from .space import OURS, RATE, REGULARIZATION, nothing
 from .store import Row, add_row, read_rows
 from .train import NEGATIVES, Clock, catalog, for_validation, surroundings
@@ -19,7 +19,7 @@ MEASURED = ("plain", "ours")
 
 def measure(run: Run, places: Places, *, epochs: int = 3) -> Row:
     """Trains a few epochs, validation included, at the first point of the search space."""
-    data, source = for_validation(catalog(run, places.root), run), DATA[run.data]
+    data = for_validation(catalog(run, places.root), run)
     params = {"learning_rate": RATE.start, "reg_weight": REGULARIZATION[run.backbone].start}
     params |= {name: setting.start for name, setting in OURS.items()} | {"student": "linear"}
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
@@ -28,7 +28,7 @@ def measure(run: Run, places: Places, *, epochs: int = 3) -> Row:
         model,
         data,
         max_epochs=epochs,
-        batch_size=source.batch_size,
+        batch_size=batch_size(run.data, run.backbone),
         num_negatives=NEGATIVES.get(run.backbone, 1),
         progress=False,
         callbacks=[clock],

@@ -26,7 +26,7 @@ from sgfd.evaluation import evaluate
 from sgfd.training import FitResult, fit
 
 from .arms import arms_of
-from .grid import DATA, Params, Places, Run, digest, effort
+from .grid import DATA, Params, Places, Run, batch_size, digest, effort
 from .store import Row, add_row, lock_of, locked, read_rows, row_of, save_users
 
 NEGATIVES = {"bm3": 0, "maml": 2}
@@ -134,7 +134,7 @@ def fit_of(run: Run, params: Params) -> Callable[..., FitResult]:
         fit,
         max_epochs=source.max_epochs,
         patience=source.patience,
-        batch_size=source.batch_size,
+        batch_size=batch_size(run.data, run.backbone),
         learning_rate=params["learning_rate"],
         num_negatives=NEGATIVES.get(run.backbone, 1),
         seed=run.seed,

@@ -13,7 +13,7 @@ from sgfd import Distilled, FeatureStudent, behavior_features, distill, pretrain
 from sgfd.data import Dataset
 from sgfd.training import Schedule, decay, warm_up
 
-from .grid import DATA, PRIMARY, Places, Run, effort
+from .grid import PRIMARY, Places, Run, batch_size, effort
 from .inputs import behavior_labels, labels_shuffled
 from .models import STUDENTS, UNIT_ROWS, plain
 from .space import OURS
@@ -167,7 +167,7 @@ def one(run: Run, params: Row, student: str, labels: Labels, weights: Weights, r
         seed=run.seed,
     )
     model.sgfd_loss.temperature = TEMPERATURE
-    made = Made(model, data, taught, run, -(-data.train.nnz // DATA[run.data].batch_size))
+    made = Made(model, data, taught, run, -(-data.train.nnz // batch_size(run.data, run.backbone)))
     result = fit_of(run, params)(model, data, schedule=weights(made))
     found = {PRIMARY: round(result.best_value, 6), "best_epoch": result.best_epoch}
     return found | clock.spent() | surroundings(model)

@@ -14,7 +14,7 @@ from sgfd._seed import seeded
 from sgfd.data import Dataset, PairSampler
 from sgfd.plots import class_accuracy, neighbor_agreement
 
-from .grid import DATA, Places, Run
+from .grid import Places, Run, batch_size
 from .store import Row, add_row, read_rows, row_of
 from .train import NEGATIVES, is_done, loaded
 from .tune import tuned
@@ -74,10 +74,10 @@ def gradients(model: Distilled, data: Dataset, run: Run, *, batches: int = BATCH
     ``cosine`` is between that of the recommendation loss and that of the two distillation terms:
     below 0 they pull apart.
     """
-    source, loss = DATA[run.data], model.sgfd_loss
+    loss = model.sgfd_loss
     sampler = PairSampler(
         data.train,
-        batch_size=source.batch_size,
+        batch_size=batch_size(run.data, run.backbone),
         num_negatives=NEGATIVES.get(run.backbone, 1),
         seed=run.seed,
     )
