@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from sgfd import FeatureStudent, SGFDLoss, distill, paper_student
+from sgfd import FeatureStudent, SGFDLoss, distill, label_features, paper_student
 from sgfd.backbones import BM3, GRCN, MAML, VBPR, Recommender
 from sgfd.data import Dataset
 from sgfd.evaluation import compare, content_profile, evaluate, item_knn, popularity, table
@@ -43,6 +43,7 @@ def arguments() -> argparse.Namespace:
         default="linear",
         help="paper: the recommender reads LeakyReLU and unit rows; adds a control",
     )
+    add("--label-input", action="store_true", help="one more arm: plain, label as a modality")
     add("--ce-weight", type=float, default=0.1)
     add("--kd-weight", type=float, default=0.01)
     add("--temperature", type=float, default=10.0)
@@ -73,8 +74,11 @@ def some_users(part: csr_array, count: int, seed: int) -> csr_array:
 def build(args: argparse.Namespace, data: Dataset, arm: str) -> torch.nn.Module:
     """The recommender of one arm; all arms start from the same parameters."""
     kind: type[Recommender] = {"bm3": BM3, "grcn": GRCN, "maml": MAML, "vbpr": VBPR}[args.backbone]
-    backbone = kind(data.train, data.features, dim=args.dim, seed=args.seed)
-    if arm == "plain":
+    features = dict(data.features)
+    if arm == "label as input":
+        features["label"] = label_features(data.labels, num_classes=data.num_classes)
+    backbone = kind(data.train, features, dim=args.dim, seed=args.seed)
+    if arm in ("plain", "label as input"):
         return backbone
     on = arm == "distilled"
     loss = SGFDLoss(
@@ -103,9 +107,9 @@ def main() -> None:
         print(data.summary())
     if args.validation_users is not None:
         data = replace(data, valid=some_users(data.valid, args.validation_users, args.seed))
-    if data.labels is None and not args.plain:
-        sys.exit(f"{args.data} has no labels to distil: give --labels, or train --plain.")
-    arms = ["plain"]
+    if data.labels is None and (args.label_input or not args.plain):
+        sys.exit(f"{args.data} has no labels: give --labels, or train --plain without them.")
+    arms = ["plain", "label as input"] if args.label_input else ["plain"]
     if not args.plain:
         arms += ["student alone", "distilled"] if args.student == "paper" else ["distilled"]
 

@@ -155,6 +155,21 @@ def test_backbones_are_compared_beside_the_yardsticks(tmp_path):
     assert (tmp_path / "changes.png").read_bytes().startswith(PNG)
 
 
+def test_train_has_the_label_as_one_more_input_beside_the_others(tmp_path):
+    data = synthetic_catalog(num_users=60, num_items=40, num_classes=4, interactions_per_user=8)
+    for name, part in {"train": data.seen, "test": data.test}.items():
+        pairs = pd.DataFrame(np.transpose(part.nonzero()), columns=["userID", "itemID"])
+        pairs.to_csv(tmp_path / f"{name}.csv", index=False)
+    np.save(tmp_path / "FeatureImage_normal.npy", data.features["image"])
+    np.save(tmp_path / "labels.npy", np.where(np.arange(40) < 5, -1, data.labels))
+    arguments = ["--data", tmp_path, "--backbone", "vbpr", "--epochs", 2, "--dim", 4]
+    told = ["--labels", tmp_path / "labels.npy", "--label-input"]
+    said = run("train.py", *arguments, *told, cwd=tmp_path)
+    assert "popularity | ItemKNN | content |  plain | label as input | distilled" in said
+    assert len(set(row(said, "ndcg@20")[3:])) == 3
+    assert (tmp_path / "runs/train/label_as_input/best.pt").exists()
+
+
 def test_without_labels_there_is_a_word_and_no_traceback(tmp_path):
     np.save(tmp_path / "FeatureImage_normal.npy", np.eye(4, dtype=np.float32))
     (tmp_path / "train.csv").write_text("itemID,userID\n0,0\n1,0\n2,1\n3,1\n")

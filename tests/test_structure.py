@@ -40,6 +40,7 @@ LAYERS = {
     "_sources": {"_features", "_rows"},
     "_reuse": {"_features", "_functional", "_student"},
     "_targets": {"_hierarchy", "_labels", "_loss", "_multilabel", "_terms"},
+    "_label_features": {"_targets"},
     "_problems": set(),
     "_check_scores": {"_functional", "_problems"},
     "_substitute": {"_student", "_teacher"},

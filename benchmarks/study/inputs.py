@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from sgfd import behavior_features, pseudo_labels
+from sgfd import behavior_features, label_features, pseudo_labels
 from sgfd.data import Dataset
 
 from .grid import CLUSTERS, with_labels
@@ -52,8 +52,7 @@ def unit_rows(data: Dataset, _: int) -> Dataset:
 def label_as_modality(data: Dataset, _: int) -> Dataset:
     """One more modality: the label, one-hot; missing where it is unknown."""
     labels = _labels(data)
-    one_hot = np.eye(data.num_classes, dtype=np.float32)[labels]
-    one_hot[labels < 0] = np.nan
+    one_hot = label_features(labels, num_classes=data.num_classes)
     return replace(data, features={**data.features, "label": one_hot})
 
 

@@ -17,6 +17,7 @@ from sgfd._distill import distill as distill
 from sgfd._distilled import Distilled as Distilled
 from sgfd._hierarchy import Hierarchy as Hierarchy
 from sgfd._hierarchy import hierarchy as hierarchy
+from sgfd._label_features import label_features as label_features
 from sgfd._labels import EncodedLabels as EncodedLabels
 from sgfd._labels import balanced_class_weights as balanced_class_weights
 from sgfd._labels import encode_labels as encode_labels
