@@ -177,6 +177,7 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
             save_users(users_of(run, "validation", places), ranked)
     if result is not None:
         row |= {
+            "batch_size": batch_size(run.data, run.backbone),
             "best_epoch": result.best_epoch,
             "stopped_early": result.stopped_early,
             "curve": [round(epoch.metrics["ndcg@20"], 6) for epoch in result.history],
