@@ -30,9 +30,8 @@ def label_features(
         the modality) where nothing is known of it, 0 where one level of several is not.
 
     Raises:
-        TypeError: if ``num_classes`` is of another type.
-        ValueError: if labels are of another kind, none is known, or one is not below
-            ``num_classes``.
+        ValueError: if labels are of another kind, none is known, or ``num_classes`` is not what
+            they fit.
 
     Example:
         >>> from sgfd import label_features
@@ -55,7 +54,7 @@ def label_features(
         raise ValueError(f"At least one label must be known to be a feature; got {len(y)} unknown.")
     features = np.zeros((len(y), sum(sizes)), dtype=np.float32)
     if y.ndim == 2 and not targets.levels:
-        features = np.asarray(y.clip(min=0), dtype=np.float32)
+        features[:] = y.clip(min=0)
     else:
         for level, first in zip(y.reshape(len(y), -1).T, np.cumsum((0, *sizes)), strict=False):
             items = np.flatnonzero(level >= 0)
