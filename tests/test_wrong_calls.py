@@ -494,7 +494,7 @@ CASES = {
          "num_neighbors must be an integer of at least 1; got 0.5."),
         ("features of another catalog", ValueError,
          lambda: evaluation.content_profile(catalog().train[:, 1:], catalog().features),
-         "in each of one or more modalities; got {"),
+         "features must have one row per item of train,"),
         ("no modality to say anything", ValueError,
          lambda: evaluation.content_profile(catalog().train, {}), "or more modalities; got {}."),
         ("features without names", TypeError,

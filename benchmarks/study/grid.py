@@ -114,7 +114,7 @@ DATA: Mapping[str, Source] = {
     "tiktok": Source(_clustered, 200, 25),  # it rises again after 15 epochs of rest
     "made-up": Source(_made_up, 3, 2, 256),  # for trying the program, and its tests
 }
-# Of one step the whole graph is walked, whatever the batch. Else the dataset's.
+# Where it is not the dataset's: a step of GRCN walks the whole graph, however few its pairs.
 BATCH_SIZES: Mapping[tuple[str, str], int] = {("toys", "grcn"): 8192, ("tiktok", "grcn"): 8192}
 GRID = ("office", "toys", "ml1m", "tiktok")
 

@@ -51,8 +51,7 @@ def unit_rows(data: Dataset, _: int) -> Dataset:
 
 def label_as_modality(data: Dataset, _: int) -> Dataset:
     """One more modality: the label, one-hot; missing where it is unknown."""
-    labels = _labels(data)
-    one_hot = label_features(labels, num_classes=data.num_classes)
+    one_hot = label_features(_labels(data), num_classes=data.num_classes)
     return replace(data, features={**data.features, "label": one_hot})
 
 
