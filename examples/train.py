@@ -109,6 +109,8 @@ def main() -> None:
         data = replace(data, valid=some_users(data.valid, args.validation_users, args.seed))
     if data.labels is None and (args.label_input or not args.plain):
         sys.exit(f"{args.data} has no labels: give --labels, or train --plain without them.")
+    if args.label_input and "label" in data.features:
+        sys.exit("--label-input adds a modality, label, but there is one: see --modalities.")
     arms = ["plain", "label as input"] if args.label_input else ["plain"]
     if not args.plain:
         arms += ["student alone", "distilled"] if args.student == "paper" else ["distilled"]

@@ -17,10 +17,14 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def run(script, *arguments, cwd):
+def start(script, *arguments, cwd):
     command = [sys.executable, EXAMPLES / script, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def run(script, *arguments, cwd):
+    done = start(script, *arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -169,14 +173,18 @@ def test_train_has_the_label_as_one_more_input_beside_the_others(tmp_path):
     assert len(set(row(said, "ndcg@20")[3:])) == 3
     assert (tmp_path / "runs/train/label_as_input/best.pt").exists()
 
+    # A modality of that name is not replaced.
+    np.save(tmp_path / "Featurelabel_normal.npy", data.features["image"])
+    done = start("train.py", *arguments, *told, cwd=tmp_path)
+    word = "--label-input adds a modality, label, but there is one: see --modalities."
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, word)
+
 
 def test_without_labels_there_is_a_word_and_no_traceback(tmp_path):
     np.save(tmp_path / "FeatureImage_normal.npy", np.eye(4, dtype=np.float32))
     (tmp_path / "train.csv").write_text("itemID,userID\n0,0\n1,0\n2,1\n3,1\n")
     (tmp_path / "test.csv").write_text("itemID,userID\n2,0\n0,1\n")
-    command = [sys.executable, EXAMPLES / "own_loop.py", "--data", tmp_path]
-
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = start("own_loop.py", "--data", tmp_path, cwd=tmp_path)
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"{tmp_path} has no labels to distil."

@@ -23,6 +23,7 @@ from benchmarks.study.grid import (
     Run,
     batch_size,
     effort,
+    patience,
     with_labels,
 )
 
@@ -567,10 +568,13 @@ def test_the_grid_has_every_cell_and_enough_seeds():
     assert len(efforts) == 16
     for (data, backbone), own in efforts.items():
         dear = (data, backbone) in {("ml1m", "grcn"), ("ml1m", "maml"), ("toys", "maml")}
-        assert own.tuned_on == ("office" if dear else None)
-        assert (own.trials == own.explore == 0) if dear else (own.explore >= own.trials >= 3)
+        assert (own.explore, own.trials) == (2, 1) if dear else own.explore >= own.trials >= 3
         assert len(own.seeds) >= {"office": 5, "tiktok": 5, "ml1m": 3, "toys": 2}[data]
+        control = "release-kd-0" if backbone in ("grcn", "maml") else "release"
+        assert own.arms is None or set(own.arms) >= main - {"unit-rows"} | {control}
     assert batch_size("toys", "grcn") == 4 * batch_size("toys", "vbpr") == 8192
+    assert patience("ml1m", "vbpr") == 3
+    assert patience("ml1m", "grcn") == 5
 
 
 def test_why_says_what_was_learned_and_which_gradients_move_the_student(places):

@@ -63,6 +63,13 @@ ARMS = {
         space.release,
         tuned_as="release",
     ),
+    "release-shuffled": Arm(
+        "the release's mathematics, labels shuffled",
+        models.released,
+        space.release,
+        inputs.labels_shuffled,
+        tuned_as="release",
+    ),
     "labels-shuffled": _ours("ours, labels shuffled", inputs.labels_shuffled),
     "ours-behavior": _ours("ours, labels from behavior", inputs.behavior_labels),
     "ours-both": Arm(

@@ -40,7 +40,8 @@ MAIN_ARMS = (
 OWN_FORM = (*MAIN_ARMS, "release-kd-0")
 # GRCN puts unit rows upon its layer, so with unit rows it is plain.
 OWN_LAYER = tuple(arm for arm in OWN_FORM if arm != "unit-rows")
-ACTIVATION = "leaky-relu"  # the other half of the paper's student, where there was time
+# Where there was time: the other half of the paper's student, and a control of the release.
+MORE = ("leaky-relu", "release-shuffled")
 AS_IT_COMES = ("distill-.01", "distill-.001")  # validation part only
 
 
@@ -51,7 +52,6 @@ class Effort(NamedTuple):
         trials: of every arm that is tuned, from what the explorers chose.
         explore: of the explorers, plain and the student alone, from fixed points.
         seeds: of the runs; the first is that of tuning.
-        tuned_on: the dataset whose configurations are taken, where tuning is too dear.
         valid_users: how many validation users epochs and configurations are chosen by; None: all.
         arms: that are run; None: all.
     """
@@ -59,7 +59,6 @@ class Effort(NamedTuple):
     trials: int
     explore: int
     seeds: tuple[int, ...]
-    tuned_on: str | None = None
     valid_users: int | None = None
     arms: tuple[str, ...] | None = MAIN_ARMS
 
@@ -115,7 +114,17 @@ DATA: Mapping[str, Source] = {
     "made-up": Source(_made_up, 3, 2, 256),  # for trying the program, and its tests
 }
 # Where it is not the dataset's: a step of GRCN walks the whole graph, however few its pairs.
-BATCH_SIZES: Mapping[tuple[str, str], int] = {("toys", "grcn"): 8192, ("tiktok", "grcn"): 8192}
+BATCH_SIZES: Mapping[tuple[str, str], int] = {
+    ("toys", "grcn"): 8192,
+    ("ml1m", "grcn"): 32768,
+    ("tiktok", "grcn"): 8192,
+}
+# Where it is not the dataset's, whose three epochs had ended runs of VBPR too early.
+PATIENCE: Mapping[tuple[str, str], int] = {
+    ("ml1m", "bm3"): 5,
+    ("ml1m", "grcn"): 5,
+    ("ml1m", "maml"): 5,
+}
 GRID = ("office", "toys", "ml1m", "tiktok")
 
 # Each a family of its own: Holm over all its cells, 4 datasets x 4 backbones, run or not.
@@ -141,6 +150,7 @@ BESIDES: tuple[tuple[str, str], ...] = (
     ("alone-label", "plain"),
     ("labels-shuffled", "plain"),
     ("release", "release-kd-0"),
+    ("release", "release-shuffled"),
     ("distill-.01", "plain"),
     ("distill-.001", "plain"),
     ("ours-both", "plain"),
@@ -158,17 +168,17 @@ PRIMARY = "ndcg@20"
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "vbpr"): Effort(4, 12, FIVE, arms=None),
-    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, ACTIVATION, *AS_IT_COMES)),
-    ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, ACTIVATION)),
-    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, ACTIVATION)),
+    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *MORE, *AS_IT_COMES)),
+    ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, *MORE)),
+    ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *MORE)),
     ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, "plain-label-shuffled", "alone-label")),
     ("toys", "bm3"): Effort(3, 6, THREE),
     ("toys", "grcn"): Effort(3, 6, THREE, arms=OWN_LAYER),
-    ("toys", "maml"): Effort(0, 0, (0, 1), tuned_on="office", valid_users=600),
+    ("toys", "maml"): Effort(1, 2, (0, 1), valid_users=600, arms=OWN_FORM),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),
     ("ml1m", "bm3"): Effort(3, 6, THREE),
-    ("ml1m", "grcn"): Effort(0, 0, THREE, tuned_on="office"),
-    ("ml1m", "maml"): Effort(0, 0, THREE, tuned_on="office", valid_users=600),
+    ("ml1m", "grcn"): Effort(1, 2, THREE, arms=OWN_LAYER),
+    ("ml1m", "maml"): Effort(1, 2, THREE, valid_users=600, arms=OWN_FORM),
     ("tiktok", "vbpr"): Effort(4, 8, FIVE),
     ("tiktok", "bm3"): Effort(3, 6, FIVE),
     ("tiktok", "grcn"): Effort(3, 6, FIVE, arms=OWN_LAYER),
@@ -180,7 +190,7 @@ EXPLORERS = ("plain", "alone")
 
 
 def trials_of(data: str, backbone: str, arm: str) -> int:
-    """How many trials an arm has; 0 where another dataset's configurations are taken."""
+    """How many trials an arm has, if it is tuned by itself."""
     own = effort(data, backbone)
     return own.explore if arm in EXPLORERS else own.trials
 
@@ -197,6 +207,11 @@ def effort(data: str, backbone: str) -> Effort:
 def batch_size(data: str, backbone: str) -> int:
     """Pairs of a step."""
     return BATCH_SIZES.get((data, backbone), DATA[data].batch_size)
+
+
+def patience(data: str, backbone: str) -> int:
+    """Epochs without a better one, after which a run ends."""
+    return PATIENCE.get((data, backbone), DATA[data].patience)
 
 
 def digest(params: Params) -> str:

@@ -67,10 +67,9 @@ def plan(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> s
             one = epochs * seconds[MEASURED.index(like)] / 3600
             hours[1] += one
             tunes = arm.tuned_as is None and arm.space is not nothing
-            own = effort(*cell)
             count = trials_of(*run[:3]) if trials is None else trials
             # The chosen trial is the first seed's run.
-            again = tunes and own.tuned_on is None and run.seed == own.seeds[0]
+            again = tunes and run.seed == effort(*cell).seeds[0]
             hours[0] += (count - 1) * one if again else 0
         sums = [total + part for total, part in zip(sums, hours, strict=True)]
         each = ", ".join(f"{s:.2f}" for s in seconds)

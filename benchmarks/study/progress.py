@@ -64,7 +64,7 @@ def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> 
         arm = arms_of(cell[1])[cell[2]]
         own = effort(*cell[:2])
         needed = trials_of(*cell) if trials is None else trials
-        needed = 0 if arm.tuned_as or own.tuned_on else 1 if arm.space is nothing else needed
+        needed = 0 if arm.tuned_as else 1 if arm.space is nothing else needed
         missing = max(0, needed - finished)
         first = Run(*cell, own.seeds[0])
         if needed and not missing and cell[2] in EXPLORERS:  # is the other's best still to try?

@@ -56,8 +56,8 @@ def configurations(runs: Iterable[Run], places: Places) -> str:
     """What was chosen, and by how many trials."""
     rows = {}
     for run in runs:
-        path, taken = tuned_file(run, places), effort(run.data, run.backbone).tuned_on
-        if arms_of(run.backbone)[run.arm].tuned_as is None and not taken and path.exists():
+        path = tuned_file(run, places)
+        if arms_of(run.backbone)[run.arm].tuned_as is None and path.exists():
             choice = json.loads(path.read_text())
             values = ", ".join(
                 f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"

@@ -29,11 +29,17 @@ STARTS = ((1.0, 1.0), (0.5, 2.0), (2.0, 0.5), (0.5, 0.5))
 LESS = ((2.0, 0.5), (2.0, 0.25), (2.0, 0.125), (4.0, 0.25))
 # Where GRCN takes four times as many pairs a step: twice the rate.
 FASTER = tuple((2 * a, b) for a, b in STARTS)
+# Where explorers have two trials: about what they chose on Office, in GRCN at higher rates, as a
+# step has sixteen times the pairs.
+OFFICE_MAML = ((2.0, 0.5), (4.0, 4.0))
 STARTS_OF = {
     ("ml1m", "vbpr"): LESS,
     ("ml1m", "bm3"): LESS,
     ("toys", "grcn"): FASTER,
     ("tiktok", "grcn"): FASTER,
+    ("ml1m", "grcn"): ((2.0, 0.5), (4.0, 0.5)),
+    ("ml1m", "maml"): OFFICE_MAML,
+    ("toys", "maml"): OFFICE_MAML,
 }
 
 OURS = {

@@ -26,7 +26,7 @@ from sgfd.evaluation import evaluate
 from sgfd.training import FitResult, fit
 
 from .arms import arms_of
-from .grid import DATA, Params, Places, Run, batch_size, digest, effort
+from .grid import DATA, Params, Places, Run, batch_size, digest, effort, patience
 from .store import Row, add_row, lock_of, locked, read_rows, row_of, save_users
 
 NEGATIVES = {"bm3": 0, "maml": 2}
@@ -129,11 +129,10 @@ def is_done(run: Run, params: Params, places: Places, *, rows: Sequence[Row] | N
 
 def fit_of(run: Run, params: Params) -> Callable[..., FitResult]:
     """``fit`` with what its dataset, its backbone and a configuration say."""
-    source = DATA[run.data]
     return partial(
         fit,
-        max_epochs=source.max_epochs,
-        patience=source.patience,
+        max_epochs=DATA[run.data].max_epochs,
+        patience=patience(run.data, run.backbone),
         batch_size=batch_size(run.data, run.backbone),
         learning_rate=params["learning_rate"],
         num_negatives=NEGATIVES.get(run.backbone, 1),

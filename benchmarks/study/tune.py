@@ -28,8 +28,7 @@ def tried(run: Run, places: Places) -> list[Row]:
 def tuned_file(run: Run, places: Places) -> Path:
     """Of the chosen configuration that a run takes."""
     arm = arms_of(run.backbone)[run.arm].tuned_as or run.arm
-    data = effort(run.data, run.backbone).tuned_on or run.data
-    return places.results / "tuned" / f"{data}_{run.backbone}_{arm}.json"
+    return places.results / "tuned" / f"{run.data}_{run.backbone}_{arm}.json"
 
 
 def choice_of(run: Run, places: Places) -> Base | None:
@@ -118,14 +117,11 @@ def tune(run: Run, places: Places, *, trials: int | None = None) -> Iterator[Row
     """Trains what is missing of an arm's trials, and then writes its choice.
 
     Another process at the same arm makes this one pass it over. Without a number of trials it is
-    the cell's; a cell that takes the configurations of another dataset has none. An explorer
-    chooses when the other has had its trials too.
+    the cell's. An explorer chooses when the other has had its trials too.
     """
     arm, cell = arms_of(run.backbone)[run.arm], effort(run.data, run.backbone)
     if arm.tuned_as is not None:
         raise ValueError(f"{run.arm!r} takes the configuration of {arm.tuned_as!r}: tune that.")
-    if cell.tuned_on is not None:
-        return
     trials = trials_of(*run[:3]) if trials is None else trials
     run = run._replace(seed=cell.seeds[0])
     with locked(places.scratch / "locks" / f"tune_{run.name}.lock") as mine:
