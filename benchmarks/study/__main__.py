@@ -8,6 +8,7 @@
     python -m benchmarks.study test   --data office --backbone vbpr   (configurations committed)
     python -m benchmarks.study why    --data office --backbone vbpr   (accuracies, gradients)
     python -m benchmarks.study try    --data office --backbone vbpr   (what else might help)
+    python -m benchmarks.study popularity --data office --backbone grcn   (is it more than a count?)
     python -m benchmarks.study report
 
 Every command may be killed and given again, and several processes may share the work. The backbone
@@ -25,7 +26,8 @@ from pathlib import Path
 
 import torch
 
-from . import space
+from . import added, space
+from .added import add_popularity
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
 from .grid import (
@@ -55,7 +57,8 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "command", choices=["measure", "tune", "run", "status", "test", "why", "try", "report"]
+        "command",
+        choices=["measure", "tune", "run", "status", "test", "why", "try", "popularity", "report"],
     )
     add = parser.add_argument
     add("--data", nargs="+", choices=list(DATA), default=list(GRID))
@@ -75,7 +78,7 @@ def arguments() -> argparse.Namespace:
         help="checkpoints and locks",
     )
     args = parser.parse_args()
-    if args.root is None and args.command in ("measure", "tune", "run", "test", "try"):
+    if args.root is None and args.command not in ("status", "report"):
         parser.error("say where the datasets are: --root or SGFD_DATA")
     return args
 
@@ -112,6 +115,9 @@ def main() -> None:
         for cell in dict.fromkeys(run[:2] for run in runs if run.backbone != "none"):
             for row in try_all(*cell, places, arms={run.arm for run in runs}):
                 print(*cell, row["student"], row["what"], row[PRIMARY], flush=True)
+    elif args.command == "popularity":
+        for row in add_popularity([r for r in runs if args.arm or r.arm in added.ARMS], places):
+            say(row, added.PART)
     else:
         write_report(runs, places, args.part)
 

@@ -73,7 +73,7 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
     rows = read_rows(places.results / "test.jsonl")
     left = {run: params for run, params in chosen.items() if row_of(run, params, rows) is None}
     if left:
-        _log(runs, what=what, label=label, commit=commit, places=places)
+        log_read(runs, what=what, label=label, commit=commit, places=places)
     for run, params in left.items():
         yield _read(run, params, places, commit=commit, label=label)
 
@@ -88,7 +88,8 @@ def _label(runs: Sequence[Run], what: str, places: Places) -> str:
     return "confirmatory" if not before or before[0]["what"] == what else "exploratory"
 
 
-def _log(runs: Sequence[Run], *, what: str, label: str, commit: str, places: Places) -> None:
+def log_read(runs: Sequence[Run], *, what: str, label: str, commit: str, places: Places) -> None:
+    """Adds a row that says which runs of a cell are read, before they are."""
     row = {
         "time": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         "data": runs[0].data,
@@ -105,7 +106,7 @@ def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) 
     data, model = loaded(run, params, places)
     if isinstance(model, nn.Module):
         _check_is_the_run(run, model, for_validation(data, run), places)
-    scores = _once(scorer(model), data)
+    scores = once(scorer(model), data)
     ranked = evaluate(scores, data.test, seen=data.seen)
     save_users(users_of(run, PARTS[label], places), ranked)
     metrics = {"none": "bm3", "vbpr": "bm3"}.get(run.backbone, run.backbone)
@@ -122,7 +123,7 @@ def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) 
     return row
 
 
-def _once(scores: Scorer, data: Dataset) -> Scorer:
+def once(scores: Scorer, data: Dataset) -> Scorer:
     """The same scores from a table: several metrics read them, and of MAML they are dear."""
     with torch.no_grad():
         chunks = torch.arange(data.num_users).split(512)

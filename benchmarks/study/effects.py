@@ -16,8 +16,8 @@ Arms = tuple[str, str]
 
 
 def finished(runs: Iterable[Run], places: Places, part: str) -> dict[Run, Row]:
-    """The rows of a part ("validation" or "test") under the configurations chosen now."""
-    rows = read_rows(places.results / ("runs.jsonl" if part == "validation" else "test.jsonl"))
+    """The rows of a part ("validation", "test", "popularity") under what is chosen now."""
+    rows = read_rows(places.results / f"{'runs' if part == 'validation' else part}.jsonl")
     found = {run: row_of(run, tuned(run, places), rows) for run in runs}
     return {run: row for run, row in found.items() if row is not None}
 
@@ -96,7 +96,7 @@ def in_short(families: Mapping[Arms, dict[Cell, Effect]], again: Collection[Cell
     for cell in cells:
         plain = [f"{found[cell].mean_a:.4f}" for found in against_plain if cell in found]
         row = [_name(cell, again), next(iter(plain), "")]
-        rows.append([*row, *(_change(found.get(cell)) for found in families.values())])
+        rows.append([*row, *(change(found.get(cell)) for found in families.values())])
     changes = [[e.change for e in found.values()] for found in families.values()]
     means = [_percent(np.mean(c)) + " %" if len(c) == len(cells) else "" for c in changes]
     header = ["cell", "plain", *(f"{b} against {a}" for b, a in families)]
@@ -106,7 +106,7 @@ def in_short(families: Mapping[Arms, dict[Cell, Effect]], again: Collection[Cell
 def besides_table(families: Mapping[Arms, dict[Cell, Effect]]) -> str:
     """Changes with intervals, no tests."""
     rows = [
-        [f"{b} against {a}", _name(cell), _change(e), _by_seed(e)]
+        [f"{b} against {a}", _name(cell), change(e), _by_seed(e)]
         for (b, a), found in families.items()
         for cell, e in found.items()
     ]
@@ -117,7 +117,8 @@ def _name(cell: Cell, again: Collection[Cell] = ()) -> str:
     return " ".join(cell) + " (again)" * (cell in again)
 
 
-def _change(e: Effect | None) -> str:
+def change(e: Effect | None) -> str:
+    """In percent, with its interval if there is one."""
     if e is None:
         return ""
     interval = _interval(e)

@@ -8,6 +8,7 @@ import numpy as np
 from sgfd.release import recipe
 
 from . import space
+from .added import added_table
 from .arms import arms_of
 from .effects import (
     Cell,
@@ -172,6 +173,8 @@ def report(
     if any(layer.values()):
         lines += ["## The layer by itself", "", in_short(layer), ""]
     lines += ["## Comparisons that were not declared", "", besides_table(besides), ""]
+    if part == "test" and (added := added_table(runs, places)):
+        lines += ["## With popularity added", "", added, ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from sgfd.evaluation._content import content_profile as content_profile
 from sgfd.evaluation._evaluate import Evaluation as Evaluation
 from sgfd.evaluation._evaluate import evaluate as evaluate
 from sgfd.evaluation._metrics import ranking_metrics as ranking_metrics
+from sgfd.evaluation._prior import with_popularity as with_popularity
 from sgfd.evaluation._release import FullAccuracy as FullAccuracy
 from sgfd.evaluation._release import bm3_ndcg as bm3_ndcg
 from sgfd.evaluation._release import bm3_release_metrics as bm3_release_metrics

@@ -80,16 +80,11 @@ def _ranker(
             )
 
         return partial(best_items, tables, k=k, seen=seen, item_block=item_block, device=device)
-    if isinstance(scores, nn.Module) and hasattr(scores, "scores"):
-        raise TypeError(
-            "scores must be a function from users to scores of all items; got a model. "
-            "Pass its method: model.scores."
-        )
-    check_function("scores", scores)
+    check_scores_function(scores)
     where = check_device(device)
 
     def by_scores(users: npt.NDArray[np.int64]) -> Recommendations:
-        matrix = _checked_scores(scores(torch.from_numpy(users).to(where)), users, shape[1])
+        matrix = checked_scores(scores(torch.from_numpy(users).to(where)), users, shape[1])
         if seen is not None:
             cells = tuple(torch.from_numpy(i).to(matrix.device) for i in seen[users].nonzero())
             # Out of place: the callable may have returned a tensor it keeps.
@@ -152,13 +147,26 @@ def _as_csr(matrix: csr_array, name: str) -> csr_array:
     return matrix
 
 
-def _checked_scores(matrix: Tensor, batch: npt.NDArray[np.int64], num_items: int) -> Tensor:
+def check_scores_function(scores: object) -> None:
+    """Raises TypeError for what is no function, or a model that has one."""
+    if isinstance(scores, nn.Module) and hasattr(scores, "scores"):
+        raise TypeError(
+            "scores must be a function from users to scores of all items; got a model. "
+            "Pass its method: model.scores."
+        )
+    check_function("scores", scores)
+
+
+def checked_scores(
+    matrix: Tensor, batch: npt.NDArray[np.int64], num_items: int, *, of: str = "target"
+) -> Tensor:
+    """What a function returned for these users, if it is scores of the items of a matrix."""
     if not isinstance(matrix, Tensor):
         raise TypeError(f"scores(users) must return a Tensor; got {type(matrix).__name__}.")
     if matrix.shape != (len(batch), num_items):
         raise ValueError(
             f"scores(users) must be (users, num_items) = ({len(batch)}, {num_items}), one column "
-            f"per item of target; got {tuple(matrix.shape)}."
+            f"per item of {of}; got {tuple(matrix.shape)}."
         )
     if not matrix.is_floating_point():
         raise TypeError(

@@ -1,0 +1,76 @@
+"""Popularity added to what was trained: is a gain more than what a count of users knows?"""
+
+from collections.abc import Iterator, Sequence
+
+from sgfd.evaluation import evaluate, with_popularity
+
+from .confirm import log_read, once
+from .effects import Arms, change, effects, finished, in_short, per_user, table
+from .grid import PRIMARY, Places, Run
+from .stats import effect
+from .store import Row, add_row, read_rows, row_of, save_users
+from .train import checkout, for_validation, loaded, scorer, users_of
+from .tune import tuned
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+ARMS = ("plain", "alone", "ours")  # that are looked at where none is named
+AGAIN: tuple[Arms, ...] = (("ours", "plain"), ("alone", "plain"))
+PART = "popularity"
+
+
+def add_popularity(runs: Sequence[Run], places: Places) -> Iterator[Row]:
+    """Of runs whose test part was read: the weight that is best on validation, and the test part.
+
+    Every such reading is exploratory.
+    """
+    seen = read_rows(places.results / "test.jsonl")
+    done = read_rows(places.results / f"{PART}.jsonl")
+    left = [
+        (run, params)
+        for run in runs
+        if row_of(run, params := tuned(run, places), seen) and not row_of(run, params, done)
+    ]
+    for cell in dict.fromkeys(run[:2] for run, _ in left):
+        mine = [(run, params) for run, params in left if run[:2] == cell]
+        log_read(
+            [run for run, _ in mine],
+            what=PART,
+            label="exploratory",
+            commit=checkout()["commit"],
+            places=places,
+        )
+        for run, params in mine:
+            row = run._asdict() | {"params": params} | _best(run, params, places)
+            add_row(places.results / f"{PART}.jsonl", row, locks=places.scratch / "locks")
+            yield row
+
+
+def _best(run: Run, params: Row, places: Places) -> Row:
+    data, model = loaded(run, params, places)
+    scores, chosen_by = once(scorer(model), data), for_validation(data, run)
+    by_weight = {}
+    for weight in WEIGHTS:
+        both = with_popularity(scores, data.train, weight=weight)
+        by_weight[weight] = evaluate(both, chosen_by.valid, seen=data.train).means()[PRIMARY]
+    weight = max(by_weight, key=lambda w: by_weight[w])
+    ranked = evaluate(with_popularity(scores, data.train, weight=weight), data.test, seen=data.seen)
+    save_users(users_of(run, PART, places), ranked)
+    return {"weight": weight, "validation": list(by_weight.items()), PART: ranked.means()}
+
+
+def added_table(runs: Sequence[Run], places: Places) -> str:
+    """What it adds to each arm, and what is left between arms that all have it."""
+    before, after = (finished(runs, places, part) for part in ("test", PART))
+    both = [run for run in after if run in before]
+    if not both:
+        return ""
+    rows = []
+    for arm in dict.fromkeys(run[:3] for run in both):
+        mine = [run for run in both if run[:3] == arm]
+        found = effect(per_user(before, mine, places, "test"), per_user(after, mine, places, PART))
+        weights = " ".join(f"{after[run]['weight']:g}" for run in mine)
+        means = [f"{found.mean_a:.4f}", f"{found.mean_b:.4f}"]
+        rows.append([" ".join(arm), weights, *means, change(found)])
+    header = ["arm", "weight by seed", "without", "with", "change"]
+    families = {arms: effects(after, places, PART, arms) for arms in AGAIN}
+    return table(header, rows) + "\n\n" + in_short(families)
