@@ -8,10 +8,10 @@ pytest.importorskip("optuna")
 
 from benchmarks.study import store, tries
 from benchmarks.study.grid import DATA
-from test_study import RUN, choose_explorers, places  # noqa: F401 (a fixture)
+from test_study import RUN, choose, choose_explorers, places  # noqa: F401 (a fixture)
 
 from sgfd import distill
-from sgfd.backbones import VBPR
+from sgfd.backbones import GRCN, VBPR
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,22 @@ def test_by_norm_the_pull_is_that_share_of_the_recommendations(made, share):
     made.model.sgfd_loss.kd_weight = weight
     found = tries.gradients(made.model, made.data, made.run, batches=2)
     assert found["distillation"] == pytest.approx(share * found["recommendation"], rel=1e-4)
+
+
+def test_half_of_the_edges_is_tried_of_grcn_and_by_name(places):  # noqa: F811
+    found = {"learning_rate": 0.01, "reg_weight": 0.03}
+    choose(places, RUN._replace(backbone="grcn", arm="plain"), params=found)
+    names = list(tries.OF_GRCN)
+    with pytest.raises(ValueError, match=r"no such try: \['half of the edges, no teacher'\]"):
+        list(tries.try_all("made-up", "vbpr", places, what=names[:1]))
+    kept = ["no teacher", *names]
+    rows = list(tries.try_all("made-up", "grcn", places, arms=["plain"], what=kept))
+    assert [row["what"] for row in rows] == kept
+    assert len({row["ndcg@20"] for row in rows}) == 4
+
+
+def test_half_of_the_edges_are_dropped(data):
+    model = distill(GRCN(data.train, data.features, dim=8), data.features, data.labels)
+    made = tries.Made(model, data, data.labels, RUN._replace(backbone="grcn"), steps=5)
+    assert tries.thinned(made, 0.03) is None
+    assert (model.backbone.dropout, model.sgfd_loss.kd_weight) == (0.5, 0.03)

@@ -68,6 +68,7 @@ def arguments() -> argparse.Namespace:
     add("--trials", type=int, help="of every arm, for the cell's number")
     add("--minutes", type=float, help="begin nothing after so long; what is begun is finished")
     add("--part", choices=["validation", "test"], default="validation", help="to report")
+    add("--what", nargs="+", help="to try, by name; everything by default")
     add("--threads", type=int, default=1, help="other numbers may give other sums")
     add("--root", type=Path, default=os.environ.get("SGFD_DATA"), help="the datasets")
     add("--results", type=Path, default=Path(__file__).parent / "results")
@@ -113,7 +114,8 @@ def main() -> None:
         from .tries import try_all
 
         for cell in dict.fromkeys(run[:2] for run in runs if run.backbone != "none"):
-            for row in try_all(*cell, places, arms={run.arm for run in runs}):
+            arms = {run.arm for run in runs}
+            for row in try_all(*cell, places, arms=arms, what=args.what):
                 print(*cell, row["student"], row["what"], row[PRIMARY], flush=True)
     elif args.command == "popularity":
         for row in add_popularity([r for r in runs if args.arm or r.arm in added.ARMS], places):

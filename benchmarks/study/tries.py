@@ -86,6 +86,12 @@ def growing(made: Made, kd: float) -> Schedule:
     return warm_up(CE, kd, steps=RAMP * made.steps)
 
 
+def thinned(made: Made, kd: float) -> None:
+    """With half of the graph's edges dropped at every step."""
+    constant(made, kd)
+    made.model.backbone.dropout = 0.5
+
+
 def two_stages(made: Made, kd: float) -> None:
     """The teacher learns its labels first, and then stays as it is."""
     features = made.data.features
@@ -131,19 +137,38 @@ TRIES: dict[str, tuple[Labels, Weights]] = {
     "a tenth of the gradient": (category, partial(by_norm, share=0.1)),
     "as large as the gradient": (category, partial(by_norm, share=1.0)),
 }
+OF_GRCN: dict[str, tuple[Labels, Weights]] = {
+    "half of the edges, no teacher": (category, partial(thinned, kd=0.0)),
+    "half of the edges, weight .01": (category, partial(thinned, kd=0.01)),
+    "half of the edges, shuffled labels": (shuffled, partial(thinned, kd=0.01)),
+}
 
 
 def try_all(
-    data: str, backbone: str, places: Places, *, arms: Collection[str] | None = None
+    data: str,
+    backbone: str,
+    places: Places,
+    *,
+    arms: Collection[str] | None = None,
+    what: Collection[str] | None = None,
 ) -> Iterator[Row]:
-    """Everything on each layer (of these arms) at what was chosen, that is not in tries.jsonl."""
+    """Everything on each layer (of these arms) at what was chosen, that is not in tries.jsonl.
+
+    Raises:
+        ValueError: if there is no such try.
+    """
     path = places.results / "tries.jsonl"
+    tries = TRIES | (OF_GRCN if backbone == "grcn" else {})
+    if what is not None:
+        if unknown := set(what) - set(tries):
+            raise ValueError(f"no such try: {sorted(unknown)}; there are {sorted(tries)}.")
+        tries = {name: tries[name] for name in what}
     for student, (_, arm) in LAYERS.items():
         run = Run(data, backbone, arm, effort(data, backbone).seeds[0])
         chosen = choice_of(run, places) if arms is None or arm in arms else None
-        for what, (labels, weights) in TRIES.items() if chosen else ():
+        for name, (labels, weights) in tries.items() if chosen else ():
             row = {"data": data, "backbone": backbone, "seed": run.seed}
-            row |= {"what": what, "student": student, "params": chosen.params}
+            row |= {"what": name, "student": student, "params": chosen.params}
             if any(row.items() <= done.items() for done in read_rows(path)):
                 continue
             try:
