@@ -82,7 +82,7 @@ def test_by_norm_the_pull_is_that_share_of_the_recommendations(made, share):
     assert found["distillation"] == pytest.approx(share * found["recommendation"], rel=1e-4)
 
 
-def test_half_of_the_edges_is_tried_of_grcn_and_by_name(places):  # noqa: F811
+def test_what_is_tried_of_grcn_is_tried_by_name(places):  # noqa: F811
     found = {"learning_rate": 0.01, "reg_weight": 0.03}
     choose(places, RUN._replace(backbone="grcn", arm="plain"), params=found)
     names = list(tries.OF_GRCN)
@@ -91,11 +91,13 @@ def test_half_of_the_edges_is_tried_of_grcn_and_by_name(places):  # noqa: F811
     kept = ["no teacher", *names]
     rows = list(tries.try_all("made-up", "grcn", places, arms=["plain"], what=kept))
     assert [row["what"] for row in rows] == kept
-    assert len({row["ndcg@20"] for row in rows}) == 4
+    assert len({row["ndcg@20"] for row in rows}) == 5
 
 
-def test_half_of_the_edges_are_dropped(data):
+def test_edges_are_dropped_and_own_pairs_left_out(data):
     model = distill(GRCN(data.train, data.features, dim=8), data.features, data.labels)
     made = tries.Made(model, data, data.labels, RUN._replace(backbone="grcn"), steps=5)
     assert tries.thinned(made, 0.03) is None
-    assert (model.backbone.dropout, model.sgfd_loss.kd_weight) == (0.5, 0.03)
+    assert (model.backbone.dropout, model.backbone.target_edges) == (0.5, True)
+    assert tries.left_out(made, 0.02) is None
+    assert (model.sgfd_loss.kd_weight, model.backbone.target_edges) == (0.02, False)

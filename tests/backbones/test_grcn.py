@@ -8,6 +8,8 @@ from scipy.sparse import csr_array
 
 from sgfd import distill
 from sgfd.backbones import GRCN, Batch, concat_fusion, id_fusion, mean_fusion
+from sgfd.backbones._grcn_graph import kept_edges
+from sgfd.graph import dropout_edges, mask_edges
 
 USERS, ITEMS = 9, 11
 
@@ -88,9 +90,17 @@ def test_other_fusions_and_pools_equal_theirs(fusion, fuse):
     torch.testing.assert_close(model.representations(), expected)
 
 
-def test_the_loss_equals_its_equation():
-    model = GRCN(interactions(), features("image", "text"), dim=6, reg_weight=0.3)
-    users, items = model.representations()
+@pytest.mark.parametrize("target_edges", [True, False])
+def test_the_loss_equals_its_equation(target_edges):
+    x = features("image", "text")
+    model = GRCN(interactions(), x, dim=6, reg_weight=0.3, target_edges=target_edges)
+    kept = None
+    if not target_edges:
+        own = set(zip(*(part.tolist() for part in batch()[:2]), strict=True))
+        pairs = zip(*interactions().nonzero(), strict=True)
+        kept = torch.tensor([float(pair not in own) for pair in pairs])
+        assert 0 < (kept == 0).sum() < 4  # some pairs of the batch are edges, and some are none
+    users, items = model.representations(kept)
     scores = users @ items.T
     u, i, negatives = batch()
     ranking = torch.stack(
@@ -105,6 +115,9 @@ def test_the_loss_equals_its_equation():
     ids = ids + model.item_embedding.weight[rows].square().mean()
     tastes = sum(p.weight[u].square().mean() for p in model.preferences.values())
     torch.testing.assert_close(model(batch()), ranking + 0.3 * (ids + tastes))
+    # Without training all edges carry messages.
+    as_ever = GRCN(interactions(), x, dim=6, reg_weight=0.3).eval()(batch())
+    torch.testing.assert_close(model.eval()(batch()), as_ever)
 
 
 def test_routing_moves_users_towards_their_items_and_leaves_those_without_any():
@@ -134,6 +147,16 @@ def test_dropped_edges_carry_nothing_and_scores_never_drop_any():
     )
     torch.testing.assert_close(users[alone], untouched[alone])
     assert not torch.allclose(dropped, model.eval()(batch()))
+
+
+def test_edges_left_out_are_left_out_beside_those_dropped():
+    model = GRCN(interactions(), features("image"), dim=6, dropout=0.5, target_edges=False)
+    torch.manual_seed(0)
+    dropped = dropout_edges(model.graph.to_users, 0.5)
+    expected = dropped * mask_edges(model.graph.to_users, *batch()[:2])
+    torch.manual_seed(0)
+    assert torch.equal(kept_edges(model, model.graph, *batch()[:2]), expected)
+    assert not torch.equal(expected, dropped)
 
 
 def test_without_confidence_there_is_no_parameter_for_it():

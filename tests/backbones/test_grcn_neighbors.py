@@ -56,6 +56,7 @@ def alike(a, b):
     ("options", "hops"),
     [
         ({}, 3),
+        ({"target_edges": False}, 3),
         ({"num_layers": 1}, 2),
         ({"num_layers": 0}, 2),
         ({"num_layers": 3, "num_routings": 1}, 4),

@@ -12,6 +12,7 @@ from sgfd.graph import (
     _kernels,
     dropout_edges,
     edge_softmax,
+    mask_edges,
     propagate,
     sddmm,
     spmm,
@@ -265,6 +266,27 @@ def test_dropped_edges_are_dropped_alike_in_both_directions_and_scaled():
     torch.testing.assert_close(users, kept.view(40, 50).sum(1))
     with pytest.raises(ValueError, match="p must be at least 0 and below 1; got 1"):
         dropout_edges(graph.to_users, 1)
+
+
+@pytest.mark.parametrize("index_dtype", [torch.int64, torch.int32])
+def test_masked_edges_are_those_of_the_pairs_in_either_direction(index_dtype):
+    matrix = np.random.default_rng(7).random((9, 6)) < 0.4
+    graph = Bipartite(csr_array(matrix.astype(float)), index_dtype=index_dtype)
+    # Twice the same, one that is no edge, the last edge and beyond it.
+    pairs = {tuple(pair) for pair in np.argwhere(matrix)[[0, 3, 3, 8, -1]].tolist()}
+    none = {tuple(pair) for pair in np.argwhere(~matrix)[[0, -1]].tolist()}
+    users, items = torch.tensor([*pairs, *pairs, *none, (8, 5)]).T
+    want = torch.tensor(
+        [float(tuple(pair) not in pairs | {(8, 5)}) for pair in np.argwhere(matrix)]
+    )
+    assert 0 < want.sum() < len(want)
+    assert torch.equal(mask_edges(graph.to_users, users, items), want)
+    assert torch.equal(mask_edges(graph.to_items, items, users), want)
+
+    nobody = Bipartite(csr_array((9, 6)))
+    assert len(mask_edges(nobody.to_users, users, items)) == 0
+    with pytest.raises(ValueError, match=r"of the same pairs; got shapes \(9,\) and \(8,\)"):
+        mask_edges(graph.to_users, users[:9], items[:8])
 
 
 def test_wrong_shapes_are_named():

@@ -30,13 +30,14 @@ from sgfd.backbones._grcn_graph import (
     check_nodes,
     contents,
     features_of,
+    kept_edges,
     new_confidence,
     nodes_of,
     projected,
     representations,
 )
 from sgfd.backbones._grcn_steps import Content, Graph, concat_fusion, id_fusion
-from sgfd.graph import Bipartite, NeighborBatch, dropout_edges
+from sgfd.graph import Bipartite, NeighborBatch
 
 
 class GRCN(Recommender):
@@ -83,6 +84,8 @@ class GRCN(Recommender):
         num_layers: K, at least 0. 2, as in the paper.
         dropout: of edges while training, the same ones in all of a step's messages; in 0..1 (1
             excluded).
+        target_edges: whether the pairs of a training step carry messages in that step. As in the
+            paper they do, and tell the answer; False may generalize better (see ``mask_edges``).
         reg_weight: of the mean squares.
         confidence: whether senders have the learned confidence c; without it, c is 1.
         pool: over modalities, ``(values (E, M), -1) -> (E,)``: ``torch.amax`` or ``torch.mean``.
@@ -121,6 +124,7 @@ class GRCN(Recommender):
         num_routings: int = 3,
         num_layers: int = 2,
         dropout: float = 0.0,
+        target_edges: bool = True,
         reg_weight: float = 1e-3,
         confidence: bool = True,
         pool: Callable[[Tensor, int], Tensor] = torch.amax,
@@ -143,7 +147,8 @@ class GRCN(Recommender):
         check_function("fusion", fusion)
         check_activations(message_activation=message_activation)
         self.num_users, self.num_items = sizes(interactions)
-        self.num_routings, self.num_layers, self.dropout = num_routings, num_layers, dropout
+        self.num_routings, self.num_layers = num_routings, num_layers
+        self.dropout, self.target_edges = dropout, target_edges
         self.reg_weight, self.refresh_every = reg_weight, refresh_every
         self.pool, self.prune = pool, prune
         self.fusion, self.message_activation = fusion, message_activation
@@ -203,11 +208,10 @@ class GRCN(Recommender):
             nodes = nodes_of(self, self.cache(partial(projected, self), distinct(rows).values))
         else:
             nodes = nodes_of(self, features_of(self))
-        kept = None
-        if self.training and self.dropout > 0:
-            kept = dropout_edges(graph.to_users, self.dropout)
+        items_at = items_at.view(len(batch[0]), -1)
+        kept = kept_edges(self, graph, users_at, items_at[:, 0]) if self.training else None
         all_users, all_items = representations(self, graph, nodes, kept)
-        u, i = take(all_users, users_at), take(all_items, items_at.view(len(batch[0]), -1))
+        u, i = take(all_users, users_at), take(all_items, items_at)
         scores = widen(torch.linalg.vecdot(u.unsqueeze(1), i))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
         read = [self.user_embedding(batch[0]), self.item_embedding(rows)]

@@ -1,6 +1,7 @@
 """GRCN on any graph: all nodes, or those that a batch was given."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import torch
@@ -13,7 +14,7 @@ from sgfd._sources import CHUNK, in_chunks
 from sgfd._tensor_checks import check_range
 from sgfd.backbones._checks import Sized
 from sgfd.backbones._grcn_steps import Content, Graph, attend, route, step
-from sgfd.graph import NeighborBatch
+from sgfd.graph import NeighborBatch, dropout_edges, mask_edges
 
 Fusion: TypeAlias = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
@@ -30,6 +31,8 @@ class Model(Protocol):
     item_confidence: nn.Parameter | None
     num_routings: int
     num_layers: int
+    dropout: float
+    target_edges: bool
     pool: Callable[[Tensor, int], Tensor]
     prune: bool
     fusion: Fusion
@@ -92,6 +95,16 @@ def nodes_of(
         _confidence(model.user_confidence, users),
         _confidence(model.item_confidence, items),
     )
+
+
+def kept_edges(model: Model, graph: Graph, users: Tensor, items: Tensor) -> Tensor | None:
+    """(E,) factors of the edges in a training step on these pairs; None for all of them."""
+    factors = []
+    if model.dropout > 0:
+        factors.append(dropout_edges(graph.to_users, model.dropout))
+    if not model.target_edges:
+        factors.append(mask_edges(graph.to_users, users, items))
+    return reduce(torch.mul, factors) if factors else None
 
 
 def contents(model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None) -> list[Content]:

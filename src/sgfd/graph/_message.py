@@ -1,10 +1,9 @@
 """Message passing along the edges of a bipartite graph, one step at a time."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sgfd._checks import check_number, check_tensor
+from sgfd._checks import check_tensor
 from sgfd._functional import widen
 from sgfd.graph import _ops
 from sgfd.graph._backend import backend
@@ -37,7 +36,7 @@ def spmm(edges: Edges, x: Tensor, weights: Tensor | None = None) -> Tensor:
         tensor([[21.],
                 [30.]])
     """
-    _check_rows("x", _checked(edges), x, edges.num_columns)
+    _check_rows("x", checked_edges(edges), x, edges.num_columns)
     if weights is None:
         wide = widen(x)
         weights = edges.weights.to(wide.dtype)
@@ -69,7 +68,7 @@ def sddmm(edges: Edges, x: Tensor, y: Tensor) -> Tensor:
         >>> sddmm(graph.to_users, torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
         tensor([ 3.,  5., 10.])
     """
-    _check_rows("x", _checked(edges), x, edges.num_rows)
+    _check_rows("x", checked_edges(edges), x, edges.num_rows)
     _check_rows("y", edges, y, edges.num_columns)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be equally wide; got {x.shape[1]} and {y.shape[1]}.")
@@ -100,37 +99,9 @@ def edge_softmax(edges: Edges, scores: Tensor) -> Tensor:
         >>> edge_softmax(graph.to_items, torch.zeros(3))
         tensor([1.0000, 0.5000, 0.5000])
     """
-    _checked_values("scores", _checked(edges), scores)
+    _checked_values("scores", checked_edges(edges), scores)
     shares: Tensor = _ops.edge_softmax(list(edges[:6]), widen(scores), _backend())
     return shares.to(scores.dtype)
-
-
-def dropout_edges(edges: Edges, p: float, *, training: bool = True) -> Tensor:
-    """Factors that drop each edge with probability ``p``, in both directions alike.
-
-    Multiply weights by them: after ``edge_softmax`` too, so that the expected message stays.
-
-    Args:
-        edges: ``graph.to_users`` or ``graph.to_items``.
-        p: in 0..1 (1 excluded).
-        training: False drops nothing.
-
-    Returns:
-        (E,) of the weights' dtype: 0, or 1 / (1 - p).
-
-    Raises:
-        ValueError: if p is out of range.
-
-    Example:
-        >>> import torch
-        >>> from scipy.sparse import csr_array
-        >>> from sgfd.graph import Bipartite, dropout_edges
-        >>> graph = Bipartite(csr_array([[1, 1], [0, 1]]))
-        >>> dropout_edges(graph.to_users, 0.5, training=False)
-        tensor([1., 1., 1.])
-    """
-    check_number("p", p, at_least=0, below=1)
-    return F.dropout(torch.ones_like(_checked(edges).weights), p, training)
 
 
 def propagate(graph: Bipartite, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,7 +146,7 @@ def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.to(dtype), b.to(dtype)
 
 
-def _checked(edges: Edges) -> Edges:
+def checked_edges(edges: Edges) -> Edges:
     if not isinstance(edges, Edges):
         raise TypeError(
             "The edges must be graph.to_users or graph.to_items, a direction of a Bipartite; got "
