@@ -29,7 +29,7 @@ from .arms import arms_of
 from .grid import DATA, Params, Places, Run, batch_size, digest, effort, patience
 from .store import Row, add_row, lock_of, locked, read_rows, row_of, save_users
 
-NEGATIVES = {"bm3": 0, "maml": 2}
+NEGATIVES = {"bm3": 0, "maml": 4}
 PACKAGES = ("sgfd", "torch", "torch-geometric", "numpy", "scipy", "lightning", "optuna")
 
 
