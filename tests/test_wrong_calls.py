@@ -448,6 +448,7 @@ CASES = {
          "x and y must be equally wide; got 2 and 3."),
         ("a score too few", ValueError, lambda: graph.edge_softmax(edges(), z(3)),
          "one per edge by user, then by item; got shape (3,)."),
+        ("pairs as lists", TypeError, lambda: graph.mask_edges(edges(), [0], [1]), "rows must be"),
         ("pairs without their items", ValueError,
          lambda: graph.mask_edges(edges(), torch.arange(3), torch.arange(0)),
          "rows and columns must be (n,), of the same pairs; got shapes (3,) and (0,)."),

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from sgfd import distill
 from sgfd.backbones import GRCN, Batch, concat_fusion, id_fusion, mean_fusion
-from sgfd.backbones._grcn_graph import kept_edges
+from sgfd.backbones._grcn_graph import shown
 from sgfd.graph import dropout_edges, mask_edges
 
 USERS, ITEMS = 9, 11
@@ -90,17 +90,9 @@ def test_other_fusions_and_pools_equal_theirs(fusion, fuse):
     torch.testing.assert_close(model.representations(), expected)
 
 
-@pytest.mark.parametrize("target_edges", [True, False])
-def test_the_loss_equals_its_equation(target_edges):
-    x = features("image", "text")
-    model = GRCN(interactions(), x, dim=6, reg_weight=0.3, target_edges=target_edges)
-    kept = None
-    if not target_edges:
-        own = set(zip(*(part.tolist() for part in batch()[:2]), strict=True))
-        pairs = zip(*interactions().nonzero(), strict=True)
-        kept = torch.tensor([float(pair not in own) for pair in pairs])
-        assert 0 < (kept == 0).sum() < 4  # some pairs of the batch are edges, and some are none
-    users, items = model.representations(kept)
+def test_the_loss_equals_its_equation():
+    model = GRCN(interactions(), features("image", "text"), dim=6, reg_weight=0.3)
+    users, items = model.representations()
     scores = users @ items.T
     u, i, negatives = batch()
     ranking = torch.stack(
@@ -115,9 +107,6 @@ def test_the_loss_equals_its_equation(target_edges):
     ids = ids + model.item_embedding.weight[rows].square().mean()
     tastes = sum(p.weight[u].square().mean() for p in model.preferences.values())
     torch.testing.assert_close(model(batch()), ranking + 0.3 * (ids + tastes))
-    # Without training all edges carry messages.
-    as_ever = GRCN(interactions(), x, dim=6, reg_weight=0.3).eval()(batch())
-    torch.testing.assert_close(model.eval()(batch()), as_ever)
 
 
 def test_routing_moves_users_towards_their_items_and_leaves_those_without_any():
@@ -149,14 +138,47 @@ def test_dropped_edges_carry_nothing_and_scores_never_drop_any():
     assert not torch.allclose(dropped, model.eval()(batch()))
 
 
-def test_edges_left_out_are_left_out_beside_those_dropped():
+def some_edges():
+    """A batch of edges, all those of user 1 and others."""
+    users, items = map(torch.from_numpy, interactions().nonzero())
+    chosen = (users == 1) | (torch.arange(len(users)) % 4 == 0)
+    users, items = users[chosen].long(), items[chosen].long()
+    return Batch(users, items, ((items + 1) % ITEMS)[:, None])
+
+
+def test_edges_left_out_are_as_if_not_there():
+    x, (users, items, _) = features("image", "text"), some_edges()
+    model = GRCN(interactions(), x, dim=6, target_edges=False)
+    without = interactions().toarray()
+    without[users, items] = 0
+    assert 10 < without.sum() < interactions().sum() - 10
+    smaller = GRCN(csr_array(without), x, dim=6)
+    there = mask_edges(model.graph.to_users, users, items)
+    expected = smaller.representations()
+    for got, want in zip(model.representations(there=there), expected, strict=True):
+        torch.testing.assert_close(got, want)
+    loss = smaller(some_edges())
+    torch.testing.assert_close(model(some_edges()), loss)
+    # Without training they are there.
+    as_ever = GRCN(interactions(), x, dim=6).eval()(some_edges())
+    torch.testing.assert_close(model.eval()(some_edges()), as_ever)
+    assert abs(as_ever - loss) > 1e-3
+
+
+def test_edges_left_out_stand_beside_those_dropped():
     model = GRCN(interactions(), features("image"), dim=6, dropout=0.5, target_edges=False)
+    pairs = some_edges()[:2]
     torch.manual_seed(0)
-    dropped = dropout_edges(model.graph.to_users, 0.5)
-    expected = dropped * mask_edges(model.graph.to_users, *batch()[:2])
+    kept = dropout_edges(model.graph.to_users, 0.5)
+    there = mask_edges(model.graph.to_users, *pairs)
     torch.manual_seed(0)
-    assert torch.equal(kept_edges(model, model.graph, *batch()[:2]), expected)
-    assert not torch.equal(expected, dropped)
+    found = shown(model, model.graph, *pairs)
+    assert torch.equal(found[0], kept)
+    assert torch.equal(found[1], there)
+    both = model.representations(kept, there)[0]
+    for one in ((kept, None), (None, there)):
+        assert not torch.allclose(both, model.representations(*one)[0])
+    assert shown(model.eval(), model.graph, *pairs) == (None, None)
 
 
 def test_without_confidence_there_is_no_parameter_for_it():

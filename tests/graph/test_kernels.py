@@ -275,7 +275,7 @@ def test_masked_edges_are_those_of_the_pairs_in_either_direction(index_dtype):
     # Twice the same, one that is no edge, the last edge and beyond it.
     pairs = {tuple(pair) for pair in np.argwhere(matrix)[[0, 3, 3, 8, -1]].tolist()}
     none = {tuple(pair) for pair in np.argwhere(~matrix)[[0, -1]].tolist()}
-    users, items = torch.tensor([*pairs, *pairs, *none, (8, 5)]).T
+    users, items = torch.tensor([*pairs, *pairs, *none, (8, 5)]).to(index_dtype).T
     want = torch.tensor(
         [float(tuple(pair) not in pairs | {(8, 5)}) for pair in np.argwhere(matrix)]
     )
@@ -287,6 +287,16 @@ def test_masked_edges_are_those_of_the_pairs_in_either_direction(index_dtype):
     assert len(mask_edges(nobody.to_users, users, items)) == 0
     with pytest.raises(ValueError, match=r"of the same pairs; got shapes \(9,\) and \(8,\)"):
         mask_edges(graph.to_users, users[:9], items[:8])
+    with pytest.raises(ValueError, match=r"columns must be in 0\.\.5"):
+        mask_edges(graph.to_users, users, items + 1)
+
+
+def test_pairs_of_many_users_and_items_are_found_by_small_indices():
+    last = 69_999  # last * last is beyond int32
+    where = torch.tensor([0, last]).numpy()
+    graph = Bipartite(csr_array((np.ones(2), (where, where)), shape=(last + 1, last + 1)))
+    pair = torch.tensor([last], dtype=torch.int32)
+    assert mask_edges(graph.to_users, pair, pair).tolist() == [1, 0]
 
 
 def test_wrong_shapes_are_named():

@@ -30,11 +30,11 @@ from sgfd.backbones._grcn_graph import (
     check_nodes,
     contents,
     features_of,
-    kept_edges,
     new_confidence,
     nodes_of,
     projected,
     representations,
+    shown,
 )
 from sgfd.backbones._grcn_steps import Content, Graph, concat_fusion, id_fusion
 from sgfd.graph import Bipartite, NeighborBatch
@@ -84,8 +84,8 @@ class GRCN(Recommender):
         num_layers: K, at least 0. 2, as in the paper.
         dropout: of edges while training, the same ones in all of a step's messages; in 0..1 (1
             excluded).
-        target_edges: whether the pairs of a training step carry messages in that step. As in the
-            paper they do, and tell the answer; False may generalize better (see ``mask_edges``).
+        target_edges: whether a training step's own pairs are edges in it. In the paper they are, and
+            tell the answer; without, it may generalize better, if a step has few of a node's pairs.
         reg_weight: of the mean squares.
         confidence: whether senders have the learned confidence c; without it, c is 1.
         pool: over modalities, ``(values (E, M), -1) -> (E,)``: ``torch.amax`` or ``torch.mean``.
@@ -168,21 +168,23 @@ class GRCN(Recommender):
         self.preferences, self.projections = nn.ModuleDict(tastes), nn.ModuleDict(layers)
         self.cache = new_cache(refresh_every, list(features), self.num_items, dim)
 
-    def contents(self, kept: Tensor | None = None) -> list[Content]:
+    def contents(self, kept: Tensor | None = None, there: Tensor | None = None) -> list[Content]:
         """Each modality's content representations and attention.
 
         Args:
-            kept: (E,) factors of the edges, of ``dropout_edges``; None for all of them.
+            kept: (E,) factors of the edges' attention, of ``dropout_edges``; None for 1.
+            there: (E,) of ``mask_edges``, 0 where an edge is as if it were not there.
         """
-        return contents(self, self.graph, nodes_of(self, features_of(self)), kept)
+        return contents(self, self.graph, nodes_of(self, features_of(self)), kept, there)
 
-    def representations(self, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def representations(
+        self, kept: Tensor | None = None, there: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Users (num_users, width) and items (num_items, width), from parameters alone.
 
-        Args:
-            kept: as in ``contents``; ``forward`` drops edges in training, scores never do.
+        Args as in ``contents``, of which ``forward`` makes use in training, and scores never do.
         """
-        return representations(self, self.graph, nodes_of(self, features_of(self)), kept)
+        return representations(self, self.graph, nodes_of(self, features_of(self)), kept, there)
 
     def forward(self, batch: "Batch | NeighborBatch") -> Tensor:
         """The training loss of a batch with one negative per pair or more.
@@ -209,8 +211,8 @@ class GRCN(Recommender):
         else:
             nodes = nodes_of(self, features_of(self))
         items_at = items_at.view(len(batch[0]), -1)
-        kept = kept_edges(self, graph, users_at, items_at[:, 0]) if self.training else None
-        all_users, all_items = representations(self, graph, nodes, kept)
+        kept, there = shown(self, graph, users_at, items_at[:, 0])
+        all_users, all_items = representations(self, graph, nodes, kept, there)
         u, i = take(all_users, users_at), take(all_items, items_at)
         scores = widen(torch.linalg.vecdot(u.unsqueeze(1), i))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()

@@ -1,7 +1,6 @@
 """GRCN on any graph: all nodes, or those that a batch was given."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import torch
@@ -31,6 +30,7 @@ class Model(Protocol):
     item_confidence: nn.Parameter | None
     num_routings: int
     num_layers: int
+    training: bool
     dropout: float
     target_edges: bool
     pool: Callable[[Tensor, int], Tensor]
@@ -97,31 +97,35 @@ def nodes_of(
     )
 
 
-def kept_edges(model: Model, graph: Graph, users: Tensor, items: Tensor) -> Tensor | None:
-    """(E,) factors of the edges in a training step on these pairs; None for all of them."""
-    factors = []
-    if model.dropout > 0:
-        factors.append(dropout_edges(graph.to_users, model.dropout))
-    if not model.target_edges:
-        factors.append(mask_edges(graph.to_users, users, items))
-    return reduce(torch.mul, factors) if factors else None
+def shown(
+    model: Model, graph: Graph, users: Tensor, items: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """What a training step on these pairs drops of the edges, and which are there; None for all."""
+    drops = model.training and model.dropout > 0
+    hides = model.training and not model.target_edges
+    return (
+        dropout_edges(graph.to_users, model.dropout) if drops else None,
+        mask_edges(graph.to_users, users, items) if hides else None,
+    )
 
 
-def contents(model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None) -> list[Content]:
+def contents(
+    model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None, there: Tensor | None
+) -> list[Content]:
     """Each modality's content representations and attention."""
     found = []
     for m, items in nodes.features.items():
         users = activate(nodes.tastes[m], None, normalize=True)
-        users = route(graph, users, items, model.num_routings, kept)
-        found.append(attend(graph, users, items, model.message_activation, kept))
+        users = route(graph, users, items, model.num_routings, kept, there)
+        found.append(attend(graph, users, items, model.message_activation, kept, there))
     return found
 
 
 def representations(
-    model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None
+    model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None, there: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Users (N, width) and items (M, width)."""
-    parts = contents(model, graph, nodes, kept)
+    parts = contents(model, graph, nodes, kept, there)
     to_users = _weigh(model, [c.to_users for c in parts], nodes.item_confidence, graph.edge_items)
     to_items = _weigh(model, [c.to_items for c in parts], nodes.user_confidence, graph.edge_users)
     users = activate(nodes.users, None, normalize=True)

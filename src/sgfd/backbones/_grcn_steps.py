@@ -8,9 +8,10 @@ from torch import Tensor
 
 from sgfd._checks import check_tensor
 from sgfd._functional import Activation, activate
-from sgfd.graph import Bipartite, NeighborBatch, edge_softmax, sddmm, spmm
+from sgfd.graph import Bipartite, Edges, NeighborBatch, edge_softmax, sddmm, spmm
 
 Graph: TypeAlias = "Bipartite | NeighborBatch"
+NOWHERE = -1e4  # a score whose exponential is 0 in any dtype
 
 
 class Content(NamedTuple):
@@ -30,12 +31,17 @@ class Content(NamedTuple):
 
 
 def route(
-    graph: Graph, users: Tensor, items: Tensor, times: int, kept: Tensor | None = None
+    graph: Graph,
+    users: Tensor,
+    items: Tensor,
+    times: int,
+    kept: Tensor | None = None,
+    there: Tensor | None = None,
 ) -> Tensor:
     """Users' unit prototypes (num_users, D) after gathering from their items ``times`` times."""
     for _ in range(times):
-        attention = edge_softmax(graph.to_users, sddmm(graph.to_users, users, items))
-        gathered = spmm(graph.to_users, items, _drop(attention, kept))
+        scores = sddmm(graph.to_users, users, items)
+        gathered = spmm(graph.to_users, items, _attention(graph.to_users, scores, kept, there))
         users = activate(users + gathered, None, normalize=True)
     return users
 
@@ -46,12 +52,13 @@ def attend(
     items: Tensor,
     activation: Activation | None,
     kept: Tensor | None = None,
+    there: Tensor | None = None,
 ) -> Content:
     """Both sides with what they gather from their neighbors by attention."""
     # One score per edge serves both directions, which differ in whom the softmax is over.
     scores = sddmm(graph.to_users, users, items)
-    to_users = _drop(edge_softmax(graph.to_users, scores), kept)
-    to_items = _drop(edge_softmax(graph.to_items, scores), kept)
+    to_users = _attention(graph.to_users, scores, kept, there)
+    to_items = _attention(graph.to_items, scores, kept, there)
     from_items, from_users = step(graph, users, items, to_users, to_items, activation)
     return Content(users + from_items, items + from_users, to_users, to_items)
 
@@ -96,5 +103,13 @@ def _check_parts(ids: Tensor, contents: Sequence[Tensor]) -> None:
         raise ValueError(f"The parts to fuse must have one shape, (N, D); got {shapes}.")
 
 
-def _drop(attention: Tensor, kept: Tensor | None) -> Tensor:
-    return attention if kept is None else attention * kept
+def _attention(edges: Edges, scores: Tensor, kept: Tensor | None, there: Tensor | None) -> Tensor:
+    """Shares of a receiver's neighbors; edges that are not there have none, and take none."""
+    if there is not None:
+        # Scores are of unit vectors: beside another edge's, these are nothing.
+        scores = torch.where(there > 0, scores, NOWHERE)
+    shares = edge_softmax(edges, scores)
+    # Of a receiver without any other edge they would have all.
+    for factors in (kept, there):
+        shares = shares if factors is None else shares * factors
+    return shares

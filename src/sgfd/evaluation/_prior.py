@@ -28,7 +28,7 @@ def with_popularity(
     A recommender without item biases whose vectors have one length, or which ranks by distances,
     can hardly say that everybody likes an item. If some weight raises the validation part's
     metrics, this one did not learn what a count knows, and what a method gains upon it may be no
-    more than that (docs/study.md has how much it is for GRCN and MAML). Choose the weight there, by
+    more than that (docs/study.md: 7 and 58 % for GRCN, 0 for VBPR). Choose the weight there, by
     trying a few from 0 to 1, and never by the test part.
 
     Args:
