@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sgfd.evaluation import evaluate, with_popularity
 
-from .confirm import log_read, once
+from .confirm import check_is_the_run, log_read, once
 from .effects import Arms, change, effects, finished, in_short, per_user, table
 from .grid import PRIMARY, Places, Run
 from .stats import effect
@@ -12,7 +12,7 @@ from .store import Row, add_row, read_rows, row_of, save_users
 from .train import checkout, for_validation, loaded, scorer, users_of
 from .tune import tuned
 
-WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)
 ARMS = ("plain", "alone", "ours")  # that are looked at where none is named
 AGAIN: tuple[Arms, ...] = (("ours", "plain"), ("alone", "plain"))
 PART = "popularity"
@@ -52,6 +52,7 @@ def _best(run: Run, params: Row, places: Places) -> Row:
     for weight in WEIGHTS:
         both = with_popularity(scores, data.train, weight=weight)
         by_weight[weight] = evaluate(both, chosen_by.valid, seen=data.train).means()[PRIMARY]
+    check_is_the_run(run, by_weight[0.0], places)
     weight = max(by_weight, key=lambda w: by_weight[w])
     ranked = evaluate(with_popularity(scores, data.train, weight=weight), data.test, seen=data.seen)
     save_users(users_of(run, PART, places), ranked)

@@ -14,7 +14,7 @@ from sgfd.evaluation import evaluate
 from sgfd.release import published_metrics
 
 from .baselines import Scorer
-from .grid import AS_IT_COMES, Params, Places, Run, digest
+from .grid import AS_IT_COMES, PRIMARY, Params, Places, Run, digest
 from .store import Row, add_row, load_users, read_rows, row_of, save_users
 from .train import for_validation, git, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
@@ -105,7 +105,9 @@ def log_read(runs: Sequence[Run], *, what: str, label: str, commit: str, places:
 def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) -> Row:
     data, model = loaded(run, params, places)
     if isinstance(model, nn.Module):
-        _check_is_the_run(run, model, for_validation(data, run), places)
+        part = for_validation(data, run)
+        again = evaluate(scorer(model), part.valid, seen=part.train).means()[PRIMARY]
+        check_is_the_run(run, again, places)
     scores = once(scorer(model), data)
     ranked = evaluate(scores, data.test, seen=data.seen)
     save_users(users_of(run, PARTS[label], places), ranked)
@@ -158,9 +160,8 @@ def groups(scores: Scorer, data: Dataset) -> Row:
     return found
 
 
-def _check_is_the_run(run: Run, model: nn.Module, data: Dataset, places: Places) -> None:
-    """What was loaded ranks the validation part as the run did."""
-    again = evaluate(scorer(model), data.valid, seen=data.train)
-    _, before = load_users(users_of(run, "validation", places), "ndcg@20")
-    if abs(float(before.mean()) - again.means()["ndcg@20"]) > 1e-4:
+def check_is_the_run(run: Run, again: float, places: Places) -> None:
+    """Raises RuntimeError if what was loaded does not rank the validation part as the run did."""
+    _, before = load_users(users_of(run, "validation", places), PRIMARY)
+    if abs(float(before.mean()) - again) > 1e-4:
         raise RuntimeError(f"{run.name}: best.pt is not the run of the row. Train it again.")

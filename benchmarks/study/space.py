@@ -29,17 +29,16 @@ STARTS = ((1.0, 1.0), (0.5, 2.0), (2.0, 0.5), (0.5, 0.5))
 LESS = ((2.0, 0.5), (2.0, 0.25), (2.0, 0.125), (4.0, 0.25))
 # Where GRCN takes four times as many pairs a step: twice the rate.
 FASTER = tuple((2 * a, b) for a, b in STARTS)
-# Where explorers have two trials: about what they chose on Office, in GRCN at higher rates, as a
-# step has sixteen times the pairs.
-OFFICE_MAML = ((2.0, 0.5), (4.0, 4.0))
+# Where explorers have two trials: near what was good on Office, at higher rates where a step has
+# more pairs.
 STARTS_OF = {
     ("ml1m", "vbpr"): LESS,
     ("ml1m", "bm3"): LESS,
     ("toys", "grcn"): FASTER,
     ("tiktok", "grcn"): FASTER,
     ("ml1m", "grcn"): ((2.0, 0.5), (4.0, 0.5)),
-    ("ml1m", "maml"): OFFICE_MAML,
-    ("toys", "maml"): OFFICE_MAML,
+    ("ml1m", "maml"): ((2.0, 1.0), (1.0, 0.5)),
+    ("toys", "maml"): ((1.0, 1.0), (0.5, 0.5)),
 }
 
 OURS = {

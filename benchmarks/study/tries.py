@@ -165,11 +165,10 @@ def try_all(
         ValueError: if there is no such try.
     """
     path = places.results / "tries.jsonl"
+    if unknown := set(what or ()) - set(TRIES | OF_GRCN):
+        raise ValueError(f"no such try: {sorted(unknown)}; there are {[*TRIES, *OF_GRCN]}.")
     tries = TRIES | (OF_GRCN if backbone == "grcn" else {})
-    if what is not None:
-        if unknown := set(what) - set(tries):
-            raise ValueError(f"no such try: {sorted(unknown)}; there are {sorted(tries)}.")
-        tries = {name: tries[name] for name in what}
+    tries = {name: tries[name] for name in tries if what is None or name in what}
     for student, (_, arm) in LAYERS.items():
         run = Run(data, backbone, arm, effort(data, backbone).seeds[0])
         chosen = choice_of(run, places) if arms is None or arm in arms else None

@@ -82,10 +82,9 @@ class GRCN(Recommender):
         dim: width of the embeddings; representations are (1 + modalities) times as wide.
         num_routings: T, at least 0. 3, as in the paper.
         num_layers: K, at least 0. 2, as in the paper.
-        dropout: of edges while training, the same ones in all of a step's messages; in 0..1 (1
-            excluded).
-        target_edges: whether a training step's own pairs are edges in it. In the paper they are, and
-            tell the answer; without, it may generalize better, if a step has few of a node's pairs.
+        dropout: of edges while training, the same in all of a step's messages; below 1.
+        target_edges: whether a step's own pairs are edges in it. In the paper they are, and tell
+            the answer; without, it may generalize better, if a step has few of a node's pairs.
         reg_weight: of the mean squares.
         confidence: whether senders have the learned confidence c; without it, c is 1.
         pool: over modalities, ``(values (E, M), -1) -> (E,)``: ``torch.amax`` or ``torch.mean``.

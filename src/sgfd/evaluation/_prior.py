@@ -25,11 +25,11 @@ def with_popularity(
     scores over the items. So w has no unit: at 1, items that differ by one deviation of log
     popularity differ by one deviation of what the user thinks of items.
 
-    A recommender without item biases whose vectors have one length, or which ranks by distances,
-    can hardly say that everybody likes an item. If some weight raises the validation part's
-    metrics, this one did not learn what a count knows, and what a method gains upon it may be no
-    more than that (docs/study.md: 7 and 58 % for GRCN, 0 for VBPR). Choose the weight there, by
-    trying a few from 0 to 1, and never by the test part.
+    A recommender without item biases, whose vectors are about of one length or which ranks by
+    distances, can hardly say that everybody likes an item. If some weight raises the validation
+    part's metrics, this one did not learn what a count knows, and what a method gains upon it may
+    be no more than that (docs/study.md has how much it is for whom). Choose the weight there, by
+    trying a few from 0 to 2, and never by the test part.
 
     Args:
         scores: users (B,) int64 to scores (B, num_items), floating and finite, seen items like any
@@ -39,8 +39,8 @@ def with_popularity(
         weight: w. 0 leaves the scores; a negative one ranks popular items lower.
 
     Returns:
-        Users to scores (B, num_items), at least float32, where those of ``scores`` are. Where all
-        items have equally many users they stay as they are.
+        Users to scores (B, num_items), at least float32, on the device of those of ``scores``. If
+        all items have equally many users they stay as they are.
 
     Raises:
         TypeError: if ``scores`` is a model, not its method, or returns no floating-point Tensor;
