@@ -161,7 +161,7 @@ def test_a_line_in_short_has_plain_and_each_change_and_a_mean_only_where_all_cel
     ]
 
 
-@pytest.mark.parametrize("title", ["In short", "The layer by itself"])
+@pytest.mark.parametrize("title", ["In short", "The layer by itself", "With popularity added"])
 def test_the_page_of_the_study_has_the_tables_of_its_report(title):
     root = Path(__file__).parents[1]
     written = (root / "benchmarks/study/results/test.md").read_text()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from sgfd.evaluation import evaluate, with_popularity
 
 from .confirm import check_is_the_run, log_read, once
-from .effects import Arms, change, effects, finished, in_short, per_user, table
+from .effects import Arms, change, effects, finished, per_user, table
 from .grid import PRIMARY, Places, Run
 from .stats import effect
 from .store import Row, add_row, read_rows, row_of, save_users
@@ -60,18 +60,30 @@ def _best(run: Run, params: Row, places: Places) -> Row:
 
 
 def added_table(runs: Sequence[Run], places: Places) -> str:
-    """What it adds to each arm, and what is left between arms that all have it."""
+    """What it adds to plain, what is left between arms that all have it; then what to each arm."""
     before, after = (finished(runs, places, part) for part in ("test", PART))
-    both = [run for run in after if run in before]
-    if not both:
-        return ""
-    rows = []
-    for arm in dict.fromkeys(run[:3] for run in both):
-        mine = [run for run in both if run[:3] == arm]
-        found = effect(per_user(before, mine, places, "test"), per_user(after, mine, places, PART))
+    found, rows = {}, []
+    for arm in dict.fromkeys(run[:3] for run in after if run in before):
+        mine = [run for run in after if run[:3] == arm and run in before]
+        values = per_user(before, mine, places, "test"), per_user(after, mine, places, PART)
+        found[arm] = gain = effect(*values)
         weights = " ".join(f"{after[run]['weight']:g}" for run in mine)
-        means = [f"{found.mean_a:.4f}", f"{found.mean_b:.4f}"]
-        rows.append([" ".join(arm), weights, *means, change(found)])
-    header = ["arm", "weight by seed", "without", "with", "change"]
-    families = {arms: effects(after, places, PART, arms) for arms in AGAIN}
-    return table(header, rows) + "\n\n" + in_short(families)
+        means = [f"{gain.mean_a:.4f}", f"{gain.mean_b:.4f}"]
+        rows.append([" ".join(arm), weights, *means, change(gain)])
+    if not rows:
+        return ""
+    families = [effects(after, places, PART, arms) for arms in AGAIN]
+    cells = [
+        [
+            " ".join(arm[:2]),
+            f"{gain.mean_a:.4f}",
+            change(gain),
+            *(change(family.get(arm[:2])) for family in families),
+        ]
+        for arm, gain in found.items()
+        if arm[2] == "plain"
+    ]
+    header = ["cell", "plain", "with popularity"]
+    header += [f"{b} against {a}, both with" for b, a in AGAIN]
+    each = ["arm", "weight by seed", "without", "with", "change"]
+    return table(header, cells) + "\n\n" + table(each, rows)
