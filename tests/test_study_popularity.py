@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("lightning")
 pytest.importorskip("optuna")
 pytest.importorskip("torch_geometric")
-from benchmarks.study import added, confirm, report, store, train
+from benchmarks.study import added, confirm, effects, report, store, train
 from test_study import PARAMS, RUN, choose, git, places, rows_of  # noqa: F401
 
 from sgfd.evaluation import evaluate, with_popularity
@@ -21,7 +22,7 @@ def test_the_weight_is_chosen_by_validation_and_every_reading_is_exploratory(pla
     for run in runs:
         train.run_once(run, PARAMS, places)
     assert list(added.add_popularity(runs, places)) == []  # before the test part was read
-    assert added.added_table(runs, places) == ""
+    assert added.added_table(effects.finished(runs, places, "test"), places) == ""
     list(confirm.read_test(runs[:3], places))
 
     rows = list(added.add_popularity(runs, places))
@@ -52,3 +53,14 @@ def test_the_weight_is_chosen_by_validation_and_every_reading_is_exploratory(pla
     without = np.mean([row["test"]["ndcg@20"] for row in rows_of(places, "test")[:2]])
     assert f"| made-up vbpr | {without:.4f} | " in part
     assert "With popularity" not in report.report(runs, places, "validation")
+
+
+def test_other_parameters_than_the_runs_are_not_read(places):  # noqa: F811
+    train.run_once(RUN, PARAMS, places)
+    data, scores = confirm.scores_of(RUN, PARAMS, places)
+    assert scores(torch.tensor([3, 1])).shape == (2, data.num_items)
+    best = train.best_of(RUN, PARAMS, places)
+    other = {name: -value for name, value in torch.load(best, weights_only=True).items()}
+    torch.save(other, best)
+    with pytest.raises(RuntimeError, match=r"made-up_vbpr_ours_0: best.pt is not the run of the"):
+        confirm.scores_of(RUN, PARAMS, places)

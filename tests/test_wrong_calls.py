@@ -498,7 +498,8 @@ CASES = {
          "num_neighbors must be an integer of at least 1; got 0.5."),
         ("features of another catalog", ValueError,
          lambda: evaluation.content_profile(catalog().train[:, 1:], catalog().features),
-         "features must have one row per item of train,"),
+         "features must have one row per item of train, 23, in each of one or more modalities; "
+         "got {'image': 24, 'text': 24}."),
         ("no modality to say anything", ValueError,
          lambda: evaluation.content_profile(catalog().train, {}), "or more modalities; got {}."),
         ("features without names", TypeError,

@@ -26,8 +26,7 @@ from pathlib import Path
 
 import torch
 
-from . import added, space
-from .added import add_popularity
+from . import space
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
 from .grid import (
@@ -118,7 +117,10 @@ def main() -> None:
             for row in try_all(*cell, places, arms=arms, what=args.what):
                 print(*cell, row["student"], row["what"], row[PRIMARY], flush=True)
     elif args.command == "popularity":
-        for row in add_popularity([r for r in runs if args.arm or r.arm in added.ARMS], places):
+        from . import added
+
+        looked_at = [run for run in runs if args.arm or run.arm in added.ARMS]
+        for row in added.add_popularity(looked_at, places):
             say(row, added.PART)
     else:
         write_report(runs, places, args.part)

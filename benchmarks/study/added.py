@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from sgfd.evaluation import evaluate, with_popularity
 
-from .confirm import check_is_the_run, log_read, once
+from .confirm import log_read, scores_of
 from .effects import Arms, change, effects, finished, per_user, table
 from .grid import PRIMARY, Places, Run
 from .stats import effect
 from .store import Row, add_row, read_rows, row_of, save_users
-from .train import checkout, for_validation, loaded, scorer, users_of
+from .train import checkout, for_validation, users_of
 from .tune import tuned
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -46,25 +46,26 @@ def add_popularity(runs: Sequence[Run], places: Places) -> Iterator[Row]:
 
 
 def _best(run: Run, params: Row, places: Places) -> Row:
-    data, model = loaded(run, params, places)
-    scores, chosen_by = once(scorer(model), data), for_validation(data, run)
-    by_weight = {}
+    data, scores = scores_of(run, params, places)
+    valid, by_weight = for_validation(data, run).valid, {}
     for weight in WEIGHTS:
         both = with_popularity(scores, data.train, weight=weight)
-        by_weight[weight] = evaluate(both, chosen_by.valid, seen=data.train).means()[PRIMARY]
-    check_is_the_run(run, by_weight[0.0], places)
+        by_weight[weight] = evaluate(both, valid, seen=data.train).means()[PRIMARY]
     weight = max(by_weight, key=lambda w: by_weight[w])
     ranked = evaluate(with_popularity(scores, data.train, weight=weight), data.test, seen=data.seen)
     save_users(users_of(run, PART, places), ranked)
     return {"weight": weight, "validation": list(by_weight.items()), PART: ranked.means()}
 
 
-def added_table(runs: Sequence[Run], places: Places) -> str:
-    """What it adds to plain, what is left between arms that all have it; then what to each arm."""
-    before, after = (finished(runs, places, part) for part in ("test", PART))
+def added_table(before: dict[Run, Row], places: Places) -> str:
+    """What it adds to plain, what is left between arms that all have it; then what to each arm.
+
+    Of these rows of the test part, those to which it was added.
+    """
+    after = finished(before, places, PART)
     found, rows = {}, []
-    for arm in dict.fromkeys(run[:3] for run in after if run in before):
-        mine = [run for run in after if run[:3] == arm and run in before]
+    for arm in dict.fromkeys(run[:3] for run in after):
+        mine = [run for run in after if run[:3] == arm]
         values = per_user(before, mine, places, "test"), per_user(after, mine, places, PART)
         found[arm] = gain = effect(*values)
         weights = " ".join(f"{after[run]['weight']:g}" for run in mine)

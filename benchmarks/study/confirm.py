@@ -103,12 +103,7 @@ def log_read(runs: Sequence[Run], *, what: str, label: str, commit: str, places:
 
 
 def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) -> Row:
-    data, model = loaded(run, params, places)
-    if isinstance(model, nn.Module):
-        part = for_validation(data, run)
-        again = evaluate(scorer(model), part.valid, seen=part.train).means()[PRIMARY]
-        check_is_the_run(run, again, places)
-    scores = once(scorer(model), data)
+    data, scores = scores_of(run, params, places)
     ranked = evaluate(scores, data.test, seen=data.seen)
     save_users(users_of(run, PARTS[label], places), ranked)
     metrics = {"none": "bm3", "vbpr": "bm3"}.get(run.backbone, run.backbone)
@@ -125,7 +120,23 @@ def _read(run: Run, params: Params, places: Places, *, commit: str, label: str) 
     return row
 
 
-def once(scores: Scorer, data: Dataset) -> Scorer:
+def scores_of(run: Run, params: Params, places: Places) -> tuple[Dataset, Scorer]:
+    """A finished run's catalog and its scores.
+
+    Raises:
+        RuntimeError: if they do not rank the validation part as the run did.
+    """
+    data, model = loaded(run, params, places)
+    scores = _once(scorer(model), data)
+    if isinstance(model, nn.Module):
+        again = evaluate(scores, for_validation(data, run).valid, seen=data.train).means()[PRIMARY]
+        _, before = load_users(users_of(run, "validation", places), PRIMARY)
+        if abs(float(before.mean()) - again) > 1e-4:
+            raise RuntimeError(f"{run.name}: best.pt is not the run of the row. Train it again.")
+    return data, scores
+
+
+def _once(scores: Scorer, data: Dataset) -> Scorer:
     """The same scores from a table: several metrics read them, and of MAML they are dear."""
     with torch.no_grad():
         chunks = torch.arange(data.num_users).split(512)
@@ -158,10 +169,3 @@ def groups(scores: Scorer, data: Dataset) -> Row:
                 **{metric: means[metric] for metric in ("recall@20", "ndcg@20")},
             }
     return found
-
-
-def check_is_the_run(run: Run, again: float, places: Places) -> None:
-    """Raises RuntimeError if what was loaded does not rank the validation part as the run did."""
-    _, before = load_users(users_of(run, "validation", places), PRIMARY)
-    if abs(float(before.mean()) - again) > 1e-4:
-        raise RuntimeError(f"{run.name}: best.pt is not the run of the row. Train it again.")

@@ -173,7 +173,7 @@ def report(
     if any(layer.values()):
         lines += ["## The layer by itself", "", in_short(layer), ""]
     lines += ["## Comparisons that were not declared", "", besides_table(besides), ""]
-    if part == "test" and (added := added_table(runs, places)):
+    if part == "test" and (added := added_table(done, places)):
         lines += ["## With popularity added", "", added, ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)

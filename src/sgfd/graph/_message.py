@@ -147,6 +147,7 @@ def _alike(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def checked_edges(edges: Edges) -> Edges:
+    """The edges, or TypeError for what are none."""
     if not isinstance(edges, Edges):
         raise TypeError(
             "The edges must be graph.to_users or graph.to_items, a direction of a Bipartite; got "
