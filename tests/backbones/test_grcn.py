@@ -1,5 +1,7 @@
 """GRCN's own mathematics, beyond what the authors' code computes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from scipy.sparse import csr_array
 
 from sgfd import distill
 from sgfd.backbones import GRCN, Batch, concat_fusion, id_fusion, mean_fusion
-from sgfd.backbones._grcn_graph import shown
-from sgfd.graph import dropout_edges, mask_edges
+from sgfd.backbones._grcn_graph import attention_of
+from sgfd.backbones._grcn_steps import partial_softmax
+from sgfd.graph import dropout_edges, edge_softmax, mask_edges
 
 USERS, ITEMS = 9, 11
 
@@ -127,7 +130,7 @@ def test_dropped_edges_carry_nothing_and_scores_never_drop_any():
     dropped = model(batch())
     torch.manual_seed(0)
     kept = F.dropout(torch.ones(model.graph.num_edges), 0.9)
-    users, _ = model.representations(kept)
+    users, _ = model.representations(partial(partial_softmax, kept=kept, there=None))
     alone = torch.ones(USERS, dtype=torch.bool)
     alone[model.graph.edge_users[kept > 0]] = False
     assert alone.sum() > 3  # of those whose every edge fell, only what they are is left
@@ -154,8 +157,8 @@ def test_edges_left_out_are_as_if_not_there():
     assert 10 < without.sum() < interactions().sum() - 10
     smaller = GRCN(csr_array(without), x, dim=6)
     there = mask_edges(model.graph.to_users, users, items)
-    expected = smaller.representations()
-    for got, want in zip(model.representations(there=there), expected, strict=True):
+    found = model.representations(partial(partial_softmax, kept=None, there=there))
+    for got, want in zip(found, smaller.representations(), strict=True):
         torch.testing.assert_close(got, want)
     loss = smaller(some_edges())
     torch.testing.assert_close(model(some_edges()), loss)
@@ -172,13 +175,20 @@ def test_edges_left_out_stand_beside_those_dropped():
     kept = dropout_edges(model.graph.to_users, 0.5)
     there = mask_edges(model.graph.to_users, *pairs)
     torch.manual_seed(0)
-    found = shown(model, model.graph, *pairs)
-    assert torch.equal(found[0], kept)
-    assert torch.equal(found[1], there)
-    both = model.representations(kept, there)[0]
-    for one in ((kept, None), (None, there)):
-        assert not torch.allclose(both, model.representations(*one)[0])
-    assert shown(model.eval(), model.graph, *pairs) == (None, None)
+    step = attention_of(model, model.graph, *pairs)
+    found, with_both, with_kept, with_there = (
+        model.representations(attention)[0]
+        for attention in (
+            step,
+            partial(partial_softmax, kept=kept, there=there),
+            partial(partial_softmax, kept=kept, there=None),
+            partial(partial_softmax, kept=None, there=there),
+        )
+    )
+    assert torch.equal(found, with_both)
+    for one in (with_kept, with_there):
+        assert not torch.allclose(found, one)
+    assert attention_of(model.eval(), model.graph, *pairs) is edge_softmax
 
 
 def test_without_confidence_there_is_no_parameter_for_it():

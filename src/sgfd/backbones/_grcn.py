@@ -27,6 +27,7 @@ from sgfd.backbones._grcn_cache import OutputCache, new_cache
 from sgfd.backbones._grcn_graph import (
     Fusion,
     activated,
+    attention_of,
     check_nodes,
     contents,
     features_of,
@@ -34,10 +35,9 @@ from sgfd.backbones._grcn_graph import (
     nodes_of,
     projected,
     representations,
-    shown,
 )
-from sgfd.backbones._grcn_steps import Content, Graph, concat_fusion, id_fusion
-from sgfd.graph import Bipartite, NeighborBatch
+from sgfd.backbones._grcn_steps import Attention, Content, Graph, concat_fusion, id_fusion
+from sgfd.graph import Bipartite, NeighborBatch, edge_softmax
 
 
 class GRCN(Recommender):
@@ -167,23 +167,18 @@ class GRCN(Recommender):
         self.preferences, self.projections = nn.ModuleDict(tastes), nn.ModuleDict(layers)
         self.cache = new_cache(refresh_every, list(features), self.num_items, dim)
 
-    def contents(self, kept: Tensor | None = None, there: Tensor | None = None) -> list[Content]:
-        """Each modality's content representations and attention.
+    def contents(self) -> list[Content]:
+        """Each modality's content representations and attention, on all edges."""
+        return contents(self, self.graph, nodes_of(self, features_of(self)), edge_softmax)
 
-        Args:
-            kept: (E,) factors of the edges' attention, of ``dropout_edges``; None for 1.
-            there: (E,) of ``mask_edges``, 0 where an edge is as if it were not there.
-        """
-        return contents(self, self.graph, nodes_of(self, features_of(self)), kept, there)
-
-    def representations(
-        self, kept: Tensor | None = None, there: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def representations(self, attention: Attention = edge_softmax) -> tuple[Tensor, Tensor]:
         """Users (num_users, width) and items (num_items, width), from parameters alone.
 
-        Args as in ``contents``, of which ``forward`` makes use in training, and scores never do.
+        Args:
+            attention: ``(edges, scores (E,)) -> (E,)``, the shares of a receiver's neighbors. In
+                training ``forward`` may have another one, which sees a part of the edges.
         """
-        return representations(self, self.graph, nodes_of(self, features_of(self)), kept, there)
+        return representations(self, self.graph, nodes_of(self, features_of(self)), attention)
 
     def forward(self, batch: "Batch | NeighborBatch") -> Tensor:
         """The training loss of a batch with one negative per pair or more.
@@ -210,8 +205,8 @@ class GRCN(Recommender):
         else:
             nodes = nodes_of(self, features_of(self))
         items_at = items_at.view(len(batch[0]), -1)
-        kept, there = shown(self, graph, users_at, items_at[:, 0])
-        all_users, all_items = representations(self, graph, nodes, kept, there)
+        attention = attention_of(self, graph, users_at, items_at[:, 0])
+        all_users, all_items = representations(self, graph, nodes, attention)
         u, i = take(all_users, users_at), take(all_items, items_at)
         scores = widen(torch.linalg.vecdot(u.unsqueeze(1), i))
         loss: Tensor = F.softplus(scores[:, 1:] - scores[:, :1]).mean()

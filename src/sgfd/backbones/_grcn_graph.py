@@ -1,6 +1,7 @@
 """GRCN on any graph: all nodes, or those that a batch was given."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import torch
@@ -12,8 +13,16 @@ from sgfd._functional import Activation, activate, take
 from sgfd._sources import CHUNK, in_chunks
 from sgfd._tensor_checks import check_range
 from sgfd.backbones._checks import Sized
-from sgfd.backbones._grcn_steps import Content, Graph, attend, route, step
-from sgfd.graph import NeighborBatch, dropout_edges, mask_edges
+from sgfd.backbones._grcn_steps import (
+    Attention,
+    Content,
+    Graph,
+    attend,
+    partial_softmax,
+    route,
+    step,
+)
+from sgfd.graph import NeighborBatch, dropout_edges, edge_softmax, mask_edges
 
 Fusion: TypeAlias = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
@@ -97,35 +106,34 @@ def nodes_of(
     )
 
 
-def shown(
-    model: Model, graph: Graph, users: Tensor, items: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """What a training step on these pairs drops of the edges, and which are there; None for all."""
+def attention_of(model: Model, graph: Graph, users: Tensor, items: Tensor) -> Attention:
+    """That of a step on these pairs, which in training may see a part of the edges."""
     drops = model.training and model.dropout > 0
     hides = model.training and not model.target_edges
-    return (
-        dropout_edges(graph.to_users, model.dropout) if drops else None,
-        mask_edges(graph.to_users, users, items) if hides else None,
+    if not drops and not hides:
+        return edge_softmax
+    return partial(
+        partial_softmax,
+        kept=dropout_edges(graph.to_users, model.dropout) if drops else None,
+        there=mask_edges(graph.to_users, users, items) if hides else None,
     )
 
 
-def contents(
-    model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None, there: Tensor | None
-) -> list[Content]:
+def contents(model: Model, graph: Graph, nodes: Nodes, attention: Attention) -> list[Content]:
     """Each modality's content representations and attention."""
     found = []
     for m, items in nodes.features.items():
         users = activate(nodes.tastes[m], None, normalize=True)
-        users = route(graph, users, items, model.num_routings, kept, there)
-        found.append(attend(graph, users, items, model.message_activation, kept, there))
+        users = route(graph, users, items, model.num_routings, attention)
+        found.append(attend(graph, users, items, model.message_activation, attention))
     return found
 
 
 def representations(
-    model: Model, graph: Graph, nodes: Nodes, kept: Tensor | None, there: Tensor | None
+    model: Model, graph: Graph, nodes: Nodes, attention: Attention
 ) -> tuple[Tensor, Tensor]:
     """Users (N, width) and items (M, width)."""
-    parts = contents(model, graph, nodes, kept, there)
+    parts = contents(model, graph, nodes, attention)
     to_users = _weigh(model, [c.to_users for c in parts], nodes.item_confidence, graph.edge_items)
     to_items = _weigh(model, [c.to_items for c in parts], nodes.user_confidence, graph.edge_users)
     users = activate(nodes.users, None, normalize=True)

@@ -1,6 +1,6 @@
 """The steps of GRCN on plain tensors, and its ways of fusing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -11,6 +11,8 @@ from sgfd._functional import Activation, activate
 from sgfd.graph import Bipartite, Edges, NeighborBatch, edge_softmax, sddmm, spmm
 
 Graph: TypeAlias = "Bipartite | NeighborBatch"
+# (edges, scores (E,)) -> shares of a receiver's neighbors (E,)
+Attention: TypeAlias = Callable[[Edges, Tensor], Tensor]
 NOWHERE = -1e4  # a score whose exponential is 0 in any dtype
 
 
@@ -35,13 +37,12 @@ def route(
     users: Tensor,
     items: Tensor,
     times: int,
-    kept: Tensor | None = None,
-    there: Tensor | None = None,
+    attention: Attention = edge_softmax,
 ) -> Tensor:
     """Users' unit prototypes (num_users, D) after gathering from their items ``times`` times."""
     for _ in range(times):
         scores = sddmm(graph.to_users, users, items)
-        gathered = spmm(graph.to_users, items, _attention(graph.to_users, scores, kept, there))
+        gathered = spmm(graph.to_users, items, attention(graph.to_users, scores))
         users = activate(users + gathered, None, normalize=True)
     return users
 
@@ -51,14 +52,13 @@ def attend(
     users: Tensor,
     items: Tensor,
     activation: Activation | None,
-    kept: Tensor | None = None,
-    there: Tensor | None = None,
+    attention: Attention = edge_softmax,
 ) -> Content:
     """Both sides with what they gather from their neighbors by attention."""
     # One score per edge serves both directions, which differ in whom the softmax is over.
     scores = sddmm(graph.to_users, users, items)
-    to_users = _attention(graph.to_users, scores, kept, there)
-    to_items = _attention(graph.to_items, scores, kept, there)
+    to_users = attention(graph.to_users, scores)
+    to_items = attention(graph.to_items, scores)
     from_items, from_users = step(graph, users, items, to_users, to_items, activation)
     return Content(users + from_items, items + from_users, to_users, to_items)
 
@@ -76,6 +76,23 @@ def step(
         activate(spmm(graph.to_users, items, to_users), activation, normalize=False),
         activate(spmm(graph.to_items, users, to_items), activation, normalize=False),
     )
+
+
+def partial_softmax(
+    edges: Edges, scores: Tensor, *, kept: Tensor | None, there: Tensor | None
+) -> Tensor:
+    """``edge_softmax`` with (E,) factors, None for 1.
+
+    Edges that are not ``there`` have no share and take none; those not ``kept`` lose theirs.
+    """
+    if there is not None:
+        # Scores are of unit vectors: beside another edge's, these are nothing.
+        scores = torch.where(there > 0, scores, NOWHERE)
+    shares = edge_softmax(edges, scores)
+    # Of a receiver without any other edge they would have all.
+    for factors in (kept, there):
+        shares = shares if factors is None else shares * factors
+    return shares
 
 
 def concat_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
@@ -101,15 +118,3 @@ def _check_parts(ids: Tensor, contents: Sequence[Tensor]) -> None:
     if len({part.shape for part in (ids, *contents)}) > 1:
         shapes = [tuple(part.shape) for part in (ids, *contents)]
         raise ValueError(f"The parts to fuse must have one shape, (N, D); got {shapes}.")
-
-
-def _attention(edges: Edges, scores: Tensor, kept: Tensor | None, there: Tensor | None) -> Tensor:
-    """Shares of a receiver's neighbors; edges that are not there have none, and take none."""
-    if there is not None:
-        # Scores are of unit vectors: beside another edge's, these are nothing.
-        scores = torch.where(there > 0, scores, NOWHERE)
-    shares = edge_softmax(edges, scores)
-    # Of a receiver without any other edge they would have all.
-    for factors in (kept, there):
-        shares = shares if factors is None else shares * factors
-    return shares
