@@ -13,6 +13,7 @@ from sgfd.backbones import (
     MAML,
     Batch,
     MetricAttention,
+    _maml,
     clip_rows,
     covariance_penalty,
     rank_weighted_hinge,
@@ -107,6 +108,25 @@ def test_the_loss_equals_its_equations_written_out():
     expected = expected + 0.4 * torch.stack(pairs).square().mean()
     torch.testing.assert_close(model(batch()), expected)
     assert len({h.item() for h in hinges}) > 2
+
+
+@pytest.mark.parametrize(("at_once", "calls"), [(1, 4), (200, 2), (2**21, 1)])
+def test_the_loss_does_not_depend_on_how_many_pairs_are_computed_at_a_time(
+    at_once, calls, monkeypatch
+):
+    whole, parts = (build(**WEIGHTS).eval() for _ in range(2))
+    expected = whole(batch())
+    expected.backward()
+    monkeypatch.setattr(_maml, "AT_ONCE", at_once)
+    seen = []
+    weigh = parts.attention.weights
+    monkeypatch.setattr(parts.attention, "weights", lambda *x: seen.append(1) or weigh(*x))
+    loss = parts(batch())
+    loss.backward()
+    assert len(seen) == calls
+    torch.testing.assert_close(loss, expected)
+    for (name, p), q in zip(parts.named_parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
 
 
 @pytest.mark.parametrize("names", [("text",), ("image", "text"), ("audio", "image", "text")])

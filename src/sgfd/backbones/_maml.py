@@ -29,6 +29,10 @@ from sgfd.backbones._maml_terms import (
     weighted_distance,
 )
 
+# Values of the attention's hidden layer that a CPU computes at a time. Above 32 MB its memory is
+# taken from the system and given back at each sum (glibc), which takes as long again as the sum.
+AT_ONCE = 2**21
+
 
 class MAML(Recommender):
     r"""MAML (Liu et al., MM 2019), with any number of modalities.
@@ -168,16 +172,20 @@ class MAML(Recommender):
         user_of, item_of = user_of.unsqueeze(1), item_of.view(len(user_of), -1)
         u, i = self.user_embedding(user_rows), self.item_embedding(item_rows)
         f = self.item_features(item_rows, dropout=self.dropout if self.training else 0.0)
-        weights = self.attention.weights(
-            self.attention.of_users(u).at(user_of), self.attention.of_items(i, f).at(item_of)
-        )
-        distances = weighted_distance(weights, take(u, user_of), take(i, item_of))
+        of_users, of_items = self.attention.of_users(u), self.attention.of_items(i, f)
+        found = []
+        size = self._rows_at_once(item_of)
+        for users, items in zip(*(torch.split(x, size) for x in (user_of, item_of)), strict=True):
+            weights = self.attention.weights(of_users.at(users), of_items.at(items))
+            distance = weighted_distance(weights, take(u, users), take(i, items))
+            found.append((distance, (weights - 1).square().mean(-1)))
+        distances, deviations = (torch.cat(parts) for parts in zip(*found, strict=True))
         loss = rank_weighted_hinge(
             distances[:, 0], distances[:, 1:], margin=self.margin, num_items=self.num_items
         ).mean()
         loss = loss + self.feature_weight * (widen(i) - widen(f)).square().sum(-1).mean()
         loss = loss + self.covariance_weight * covariance_penalty(torch.cat([u, i]))
-        return loss + self.reg_weight * (weights - 1).square().mean()
+        return loss + self.reg_weight * deviations.mean()
 
     @torch.no_grad()
     def scores(self, users: Tensor) -> Tensor:
@@ -212,6 +220,12 @@ class MAML(Recommender):
     def _all_features(self) -> Tensor:
         rows = torch.arange(self.num_items, device=self.item_embedding.weight.device)
         return torch.cat([self.item_features(some) for some in torch.split(rows, 8192)])
+
+    def _rows_at_once(self, items: Tensor) -> int:
+        """How many of a batch's (B, 1 + negatives) pairs are computed at a time."""
+        if items.device.type != "cpu" or torch.compiler.is_compiling():
+            return len(items)
+        return max(1, AT_ONCE // (items.shape[1] * self.attention.hidden.out_features))
 
     @torch.no_grad()
     def _clip(self) -> None:
