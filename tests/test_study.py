@@ -276,6 +276,20 @@ def test_as_it_comes_is_ours_at_the_first_settings(places):
         torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
 
 
+def test_a_teacher_that_acts_is_ours_on_the_student_alone_at_the_first_weight(places):
+    data = train.catalog(RUN, places.root)
+    batch = Batch(*(torch.tensor(x) for x in ([3, 1], [5, 2], [[7], [8]])))
+    first = {"kd_weight": 0.01, "ce_weight": 0.1, "temperature": 10.0, "student": "paper"}
+    for arm, same in (("taught", "ours"), ("taught-shuffled", "labels-shuffled")):
+        assert ARMS[arm].tuned_as == "alone"
+        assert ARMS[arm].change is ARMS[same].change
+        losses = [
+            ARMS[name].build(ARMS[name].change(data, 0), "vbpr", params, 0)(batch)
+            for name, params in ((arm, PARAMS), (same, PARAMS | first))
+        ]
+        torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+
+
 def test_shuffled_labels_are_a_permutation_of_the_known_ones(places):
     data = train.catalog(RUN, places.root)
     labels = data.labels.copy()

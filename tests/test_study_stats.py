@@ -11,6 +11,8 @@ from torch_geometric.nn import LightGCN
 pytest.importorskip("optuna")
 
 from benchmarks.study import baselines, effects
+from benchmarks.study.grid import Places
+from benchmarks.study.pull import pull_table
 from benchmarks.study.stats import bootstrap, effect, holm
 from benchmarks.study.store import add_row, read_rows
 
@@ -161,9 +163,43 @@ def test_a_line_in_short_has_plain_and_each_change_and_a_mean_only_where_all_cel
     ]
 
 
-@pytest.mark.parametrize("title", ["In short", "The layer by itself", "With popularity added"])
-def test_the_page_of_the_study_has_the_tables_of_its_report(title):
+def test_a_teacher_that_acts_stands_beside_the_same_recommender_without_one(tmp_path):
+    base, other = ({"learning_rate": rate, "reg_weight": 0.2} for rate in (0.01, 0.02))
+    first = {"kd_weight": 0.01, "ce_weight": 0.1, "temperature": 10.0, "student": "paper"}
+    tried = [
+        ("plain", base, 0.5, 9),
+        ("alone", base, 0.4, 7),
+        ("alone", other, 0.3, 5),
+        ("ours", base | first, 0.42, 3),
+        ("ours", base | first | {"kd_weight": 0.1}, 0.9, 2),
+        ("ours", base | first | {"student": "linear"}, 0.9, 2),  # its labels were not shuffled
+        ("ours", other | first, 0.33, 4),
+        ("labels-shuffled", base | first, 0.35, 6),
+        ("labels-shuffled", other | first, None, None),  # diverged
+    ]
+    for arm, params, value, epoch in tried:
+        row = {"data": "office", "backbone": "bm3", "arm": arm, "seed": 0, "params": params}
+        row |= {"validation": {"ndcg@20": value or 0.0}}
+        row |= {"diverged": "inf"} if value is None else {"best_epoch": epoch}
+        add_row(tmp_path / "trials.jsonl", row, locks=tmp_path)
+    places = Places(tmp_path, tmp_path, tmp_path)
+    line = "| 0.4000 (epoch 8) | 0.4200 (epoch 4) | 0.3500 (epoch 7) | +5.0 % | +20.0 % |"
+    told = pull_table([("toys", "bm3"), ("office", "bm3")], places).splitlines()
+    assert told[2:] == [f"| office bm3 | paper {line}"]
+    assert pull_table([("toys", "bm3")], places) == ""
+
+
+@pytest.mark.parametrize(
+    ("part", "title"),
+    [
+        ("test", "In short"),
+        ("test", "The layer by itself"),
+        ("test", "With popularity added"),
+        ("validation", "A teacher at the first weight"),
+    ],
+)
+def test_the_page_of_the_study_has_the_tables_of_its_report(part, title):
     root = Path(__file__).parents[1]
-    written = (root / "benchmarks/study/results/test.md").read_text()
+    written = (root / f"benchmarks/study/results/{part}.md").read_text()
     table = written.split(f"## {title}\n\n")[1].split("\n\n")[0]
     assert table in (root / "docs/study.md").read_text()

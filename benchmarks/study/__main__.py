@@ -30,11 +30,11 @@ from . import space
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
 from .grid import (
-    AS_IT_COMES,
     BACKBONES,
     DATA,
     EXPLORERS,
     FAMILIES,
+    FOR_VALIDATION,
     GRID,
     PRIMARY,
     Places,
@@ -103,7 +103,7 @@ def main() -> None:
     elif args.command == "status":
         print(show(count(runs, places, trials=args.trials)))
     elif args.command == "test":
-        runs = [run for run in runs if args.arm or run.arm not in AS_IT_COMES]
+        runs = [run for run in runs if args.arm or run.arm not in FOR_VALIDATION]
         for _, cell in groupby(runs, key=lambda run: run[:2]):
             for row in read_test(list(cell), places):
                 say(row, "test")

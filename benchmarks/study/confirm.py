@@ -14,7 +14,7 @@ from sgfd.evaluation import evaluate
 from sgfd.release import published_metrics
 
 from .baselines import Scorer
-from .grid import AS_IT_COMES, PRIMARY, Params, Places, Run, digest
+from .grid import FOR_VALIDATION, PRIMARY, Params, Places, Run, digest
 from .store import Row, add_row, load_users, read_rows, row_of, save_users
 from .train import for_validation, git, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
@@ -58,7 +58,7 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
         RuntimeError: if a run is not done.
         ValueError: if an arm is for the validation part only, or the runs are of several cells.
     """
-    if held_back := [run.name for run in runs if run.arm in AS_IT_COMES]:
+    if held_back := [run.name for run in runs if run.arm in FOR_VALIDATION]:
         raise ValueError(f"{held_back} are for the validation part only.")
     commit = check_committed([tuned_file(run, places) for run in runs])
     chosen: dict[Run, Params] = {run: tuned(run, places) or {} for run in runs}

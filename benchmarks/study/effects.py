@@ -74,7 +74,7 @@ def family_table(found: dict[Cell, Effect], *, again: Collection[Cell] = ()) -> 
             _name(cell, again),
             f"{e.mean_a:.4f}",
             f"{e.mean_b:.4f}",
-            f"{_percent(e.change)} %",
+            f"{percent(e.change)} %",
             _interval(e),
             _by_seed(e),
             f"{e.t_pvalue:.2g} ({t[cell]:.2g})",
@@ -98,7 +98,7 @@ def in_short(families: Mapping[Arms, dict[Cell, Effect]], again: Collection[Cell
         row = [_name(cell, again), next(iter(plain), "")]
         rows.append([*row, *(change(found.get(cell)) for found in families.values())])
     changes = [[e.change for e in found.values()] for found in families.values()]
-    means = [_percent(np.mean(c)) + " %" if len(c) == len(cells) else "" for c in changes]
+    means = [percent(np.mean(c)) + " %" if len(c) == len(cells) else "" for c in changes]
     header = ["cell", "plain", *(f"{b} against {a}" for b, a in families)]
     return table(header, [*rows, [f"mean of {len(cells)}", "", *means]])
 
@@ -122,16 +122,17 @@ def change(e: Effect | None) -> str:
     if e is None:
         return ""
     interval = _interval(e)
-    return f"{_percent(e.change)} %" + (f" ({interval})" if interval else "")
+    return f"{percent(e.change)} %" + (f" ({interval})" if interval else "")
 
 
-def _interval(e: Effect) -> str:
-    return f"{_percent(e.low)} to {_percent(e.high)}" if np.isfinite(e.low) else ""
-
-
-def _percent(change: float) -> str:
+def percent(change: float) -> str:
+    """With its sign and one decimal."""
     return f"{round(100 * float(change), 1) + 0.0:+.1f}"  # no -0.0
 
 
+def _interval(e: Effect) -> str:
+    return f"{percent(e.low)} to {percent(e.high)}" if np.isfinite(e.low) else ""
+
+
 def _by_seed(e: Effect) -> str:
-    return " ".join(map(_percent, e.by_seed))
+    return " ".join(map(percent, e.by_seed))

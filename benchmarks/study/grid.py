@@ -42,7 +42,10 @@ OWN_FORM = (*MAIN_ARMS, "release-kd-0")
 OWN_LAYER = tuple(arm for arm in OWN_FORM if arm != "unit-rows")
 # Where there was time: the other half of the paper's student, and a control of the release.
 MORE = ("leaky-relu", "release-shuffled")
-AS_IT_COMES = ("distill-.01", "distill-.001")  # validation part only
+LABEL_BESIDE = ("plain-label-shuffled", "alone-label")
+# Where the test part is not read: distill() as it comes, and a teacher at a weight where it acts.
+ACTING = ("taught", "taught-shuffled")
+FOR_VALIDATION = ("distill-.01", "distill-.001", *ACTING)
 
 
 class Effort(NamedTuple):
@@ -149,8 +152,13 @@ BESIDES: tuple[tuple[str, str], ...] = (
     ("alone-label", "alone"),
     ("alone-label", "plain"),
     ("labels-shuffled", "plain"),
+    ("release", "alone"),
     ("release", "release-kd-0"),
     ("release", "release-shuffled"),
+    ("kd-0", "alone"),
+    ("taught", "alone"),
+    ("taught-shuffled", "alone"),
+    ("taught", "taught-shuffled"),
     ("distill-.01", "plain"),
     ("distill-.001", "plain"),
     ("ours-both", "plain"),
@@ -168,11 +176,11 @@ PRIMARY = "ndcg@20"
 FIVE, THREE = (0, 1, 2, 3, 4), (0, 1, 2)
 EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "vbpr"): Effort(4, 12, FIVE, arms=None),
-    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *MORE, *AS_IT_COMES)),
+    ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *MORE, *FOR_VALIDATION)),
     ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, *MORE)),
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *MORE)),
-    ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, "plain-label-shuffled", "alone-label")),
-    ("toys", "bm3"): Effort(3, 6, THREE),
+    ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *ACTING, *LABEL_BESIDE)),
+    ("toys", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *ACTING)),
     ("toys", "grcn"): Effort(3, 6, THREE, arms=OWN_LAYER),
     ("toys", "maml"): Effort(1, 2, (0, 1), valid_users=600, arms=OWN_FORM),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),

@@ -22,6 +22,7 @@ from sgfd.data import Dataset
 
 from .grid import DIM, Params
 from .inputs import behavior_labels
+from .space import TAUGHT
 
 # What the release's others have otherwise than its BM3; it has no VBPR.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -102,6 +103,11 @@ def default(
     )
     model.sgfd_loss.kd_weight = kd_weight
     return model
+
+
+def taught(data: Dataset, backbone: str, params: Params, seed: int) -> nn.Module:
+    """The paper's student, and ours at the weight that is tried first: there it acts."""
+    return ours(data, backbone, params | TAUGHT | {"student": "paper"}, seed)
 
 
 def ours(

@@ -21,6 +21,7 @@ from .effects import (
     table,
 )
 from .grid import BESIDES, FAMILIES, LAYER, PRIMARY, Places, Run, effort
+from .pull import pull_table
 from .stats import Effect
 from .store import Row, read_rows, row_of
 from .tune import tuned, tuned_file
@@ -175,6 +176,8 @@ def report(
     lines += ["## Comparisons that were not declared", "", besides_table(besides), ""]
     if part == "test" and (added := added_table(done, places)):
         lines += ["## With popularity added", "", added, ""]
+    if part == "validation" and (pulled := pull_table(cells, places)):
+        lines += ["## A teacher at the first weight", "", pulled, ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
 

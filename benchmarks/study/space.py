@@ -46,6 +46,8 @@ OURS = {
     "kd_weight": Setting(1e-4, 0.1, 0.01),
     "temperature": Setting(1.0, 100.0, 10.0),
 }
+# Of a teacher that acts.
+TAUGHT = {name: setting.start for name, setting in OURS.items()}
 # Its terms have smaller gradients, so the ranges go further up; its BM3's of Office come first.
 RELEASE = {
     "ce_weight": Setting(0.01, 10.0, 0.1),

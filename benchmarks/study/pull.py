@@ -1,0 +1,49 @@
+"""What a teacher does where it acts: of the trials, those at the first weight."""
+
+from collections.abc import Iterable
+
+from .effects import Cell, percent, table
+from .grid import PRIMARY, Params, Places
+from .space import TAUGHT
+from .store import Row, read_rows
+
+SHARED = ("learning_rate", "reg_weight")  # of a recommender with a teacher and of that without
+WITHOUT = {"linear": "plain", "paper": "alone"}
+
+
+def pull_table(cells: Iterable[Cell], places: Places) -> str:
+    """A line for each layer and configuration that was tried with both labels and with none.
+
+    NDCG@20 of the first seed's validation part, and the best epoch.
+    """
+    rows = read_rows(places.results / "trials.jsonl")
+    lines = []
+    for cell in cells:
+        mine = [r for r in rows if (r["data"], r["backbone"]) == cell and "best_epoch" in r]
+        for taught in (r for r in mine if r["arm"] == "ours" and _is_first(r["params"])):
+            params = taught["params"]
+            shared = {name: params[name] for name in SHARED}
+            without = _trial(mine, WITHOUT[params["student"]], shared)
+            shuffled = _trial(mine, "labels-shuffled", params)
+            if without and shuffled:
+                shown = [_shown(row) for row in (without, taught, shuffled)]
+                changes = [_change(taught, first) for first in (without, shuffled)]
+                lines.append([" ".join(cell), params["student"], *shown, *changes])
+    header = ["cell", "layer", "no teacher", "true labels", "shuffled labels"]
+    return table([*header, "true against none", "true against shuffled"], lines) if lines else ""
+
+
+def _is_first(params: Params) -> bool:
+    return all(params[name] == value for name, value in TAUGHT.items())
+
+
+def _trial(rows: Iterable[Row], arm: str, params: Params) -> Row | None:
+    return next((r for r in rows if r["arm"] == arm and r["params"] == params), None)
+
+
+def _shown(row: Row) -> str:
+    return f"{row['validation'][PRIMARY]:.4f} (epoch {row['best_epoch'] + 1})"
+
+
+def _change(row: Row, first: Row) -> str:
+    return f"{percent(row['validation'][PRIMARY] / first['validation'][PRIMARY] - 1)} %"
