@@ -29,7 +29,7 @@ def with_popularity(
     distances, can hardly say that everybody likes an item. If some weight raises the validation
     part's metrics, this one did not learn what a count knows, and what a method gains upon it may
     be no more than that (docs/study.md has how much it is for whom). Choose the weight there, by
-    trying a few from 0 to 2, and never by the test part.
+    trying a few from 0 up to where they get worse, and never by the test part.
 
     Args:
         scores: users (B,) int64 to scores (B, num_items), floating and finite, seen items like any
