@@ -26,7 +26,6 @@ from pathlib import Path
 
 import torch
 
-from . import space
 from .arms import ARMS, YARDSTICKS, arms_of
 from .confirm import read_test
 from .grid import (
@@ -158,17 +157,16 @@ def run_all(runs: Sequence[Run], places: Places, end: float) -> None:
 
 
 def explain(runs: Sequence[Run], places: Places) -> None:
-    """Of the first seed of every distilled arm that is done here, and maps of its features."""
+    """Of the first seed of every arm with a teacher that is done here, and maps of its features."""
     from .maps import draw_maps
     from .why import why
 
     for run in runs:
-        if run.seed == effort(run.data, run.backbone).seeds[0]:
-            taught = arms_of(run.backbone)[run.arm].space in (space.ours, space.release)
-            if taught and not run.arm.endswith("kd-0") and (row := why(run, places)):
-                print(run.name, row["gradients"], flush=True)
-                if run.arm == "ours":
-                    draw_maps(run, places)
+        is_first = run.seed == effort(run.data, run.backbone).seeds[0]
+        if is_first and (row := why(run, places)):
+            print(run.name, row["gradients"], flush=True)
+            if run.arm == "ours":
+                draw_maps(run, places)
 
 
 def write_report(runs: Sequence[Run], places: Places, part: str) -> None:
