@@ -62,7 +62,7 @@ def _back(edges: list[Tensor]) -> list[Tensor]:
 
 
 def _by_row(values: Tensor, edge: Tensor) -> Tensor:
-    return values[edge] if len(edge) else values
+    return values.index_select(0, edge) if len(edge) else values
 
 
 def _by_edge(values: Tensor, edge: Tensor) -> Tensor:
