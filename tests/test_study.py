@@ -1,6 +1,7 @@
 """The study's program: what it promises of runs, tuning and reading the test part."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -570,6 +571,17 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
         assert effect.mean_b == pytest.approx(row["test"]["ndcg@20"], abs=1e-4)
         assert effect.mean_a == pytest.approx(first["test"]["ndcg@20"], abs=1e-4)
     assert now.mean_b != before.mean_b
+    told = report.report(runs, places, "test").split("## ours (second) against plain (first)")[1]
+    told, as_first = told.split("## ")[0].split("As first read")
+    assert f"| made-up vbpr (again) | {now.mean_a:.4f} | {now.mean_b:.4f} |" in told
+    assert f"| made-up vbpr | {before.mean_a:.4f} | {before.mean_b:.4f} |" in as_first
+    # Where the first rows are withdrawn, there is no first reading to show.
+    rows = [first | {"reading": "exploratory"}, again]
+    (places.results / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    users = [train.users_of(runs[0], part, places) for part in ("test", "exploratory")]
+    shutil.copy(*users)
+    told = report.report(runs, places, "test").split("## ours (second) against plain (first)")[1]
+    assert "made-up" not in told.split("As first read")[1].split("## ")[0]
 
 
 def test_the_grid_has_every_cell_and_enough_seeds():

@@ -154,20 +154,21 @@ def report(
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
     before = first_read(runs, places) if part == "test" else done
-    replaced = [run for run, row in before.items() if done.get(run) != row]
+    again = [run for run, row in done.items() if row.get("reading") == "exploratory"]
     named = dict(zip(FAMILIES, found, strict=True))
     if any(found):
+        marked = {run[:2] for run in again if run.arm in {arm for arms in FAMILIES for arm in arms}}
         note = ["Again: an arm was tuned and read again, so these are exploratory.", ""]
-        shown = in_short(named, {run[:2] for run in replaced})
-        lines[2:2] = ["## In short", "", shown, "", *(note if replaced else [])]
+        lines[2:2] = ["## In short", "", in_short(named, marked), "", *(note if marked else [])]
     for arms, family in named.items():
         if family:
-            changed = {run[:2] for run in replaced if run.arm in arms}
+            changed = {run[:2] for run in again if run.arm in arms}
             shown = family_table(family, again=changed)
             lines += [f"## {arms[0]} (second) against {arms[1]} (first)", "", shown, ""]
-            if changed:
+            if changed:  # but for those whose first rows were withdrawn
                 there = {run: row for run, row in before.items() if run[:2] in changed}
-                shown = family_table(family | effects(there, places, part, arms))
+                kept = {cell: e for cell, e in family.items() if cell not in changed}
+                shown = family_table(kept | effects(there, places, part, arms))
                 lines += ["As first read, before anything was tuned again:", "", shown, ""]
     besides = {arms: effects(done, places, part, arms) for arms in BESIDES}
     layer = {arms: besides[arms] for arms in LAYER}
