@@ -11,8 +11,8 @@ from torch_geometric.nn import LightGCN
 pytest.importorskip("optuna")
 
 from benchmarks.study import baselines, effects
+from benchmarks.study.first_weight import first_weight_table
 from benchmarks.study.grid import Places
-from benchmarks.study.pull import pull_table
 from benchmarks.study.stats import bootstrap, effect, holm
 from benchmarks.study.store import add_row, read_rows
 
@@ -184,9 +184,9 @@ def test_a_teacher_that_acts_stands_beside_the_same_recommender_without_one(tmp_
         add_row(tmp_path / "trials.jsonl", row, locks=tmp_path)
     places = Places(tmp_path, tmp_path, tmp_path)
     line = "| 0.4000 (epoch 8) | 0.4200 (epoch 4) | 0.3500 (epoch 7) | +5.0 % | +20.0 % |"
-    told = pull_table([("toys", "bm3"), ("office", "bm3")], places).splitlines()
+    told = first_weight_table([("toys", "bm3"), ("office", "bm3")], places).splitlines()
     assert told[2:] == [f"| office bm3 | paper {line}"]
-    assert pull_table([("toys", "bm3")], places) == ""
+    assert first_weight_table([("toys", "bm3")], places) == ""
 
 
 @pytest.mark.parametrize(

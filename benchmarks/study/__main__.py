@@ -157,13 +157,13 @@ def run_all(runs: Sequence[Run], places: Places, end: float) -> None:
 
 
 def explain(runs: Sequence[Run], places: Places) -> None:
-    """Of the first seed of every arm with a teacher that is done here, and maps of its features."""
+    """Looks at the first seed of every arm with a teacher that is done here, and draws its maps."""
     from .maps import draw_maps
     from .why import why
 
     for run in runs:
         is_first = run.seed == effort(run.data, run.backbone).seeds[0]
-        if is_first and (row := why(run, places)):
+        if is_first and run.backbone != "none" and (row := why(run, places)):
             print(run.name, row["gradients"], flush=True)
             if run.arm == "ours":
                 draw_maps(run, places)

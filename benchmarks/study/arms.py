@@ -105,7 +105,7 @@ ARMS = {
     "l1": _ours_but("ours, L1 for KL", response=release.mean_absolute_difference),
     "teacher-gradient": _ours_but("ours, gradient into the teacher", detach_teacher=False),
     "fusion-off": _ours_but("ours, no fusion", fusion=False),
-    "taught": Arm("the student, a teacher that acts", models.taught, tuned_as="alone"),
+    "taught": Arm("the student, taught at the first weight", models.taught, tuned_as="alone"),
     "taught-shuffled": Arm(
         "the same, labels shuffled", models.taught, change=inputs.labels_shuffled, tuned_as="alone"
     ),

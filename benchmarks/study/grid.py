@@ -43,9 +43,9 @@ OWN_LAYER = tuple(arm for arm in OWN_FORM if arm != "unit-rows")
 # Where there was time: the other half of the paper's student, and a control of the release.
 MORE = ("leaky-relu", "release-shuffled")
 LABEL_BESIDE = ("plain-label-shuffled", "alone-label")
-# Where the test part is not read: distill() as it comes, and a teacher at a weight where it acts.
-ACTING = ("taught", "taught-shuffled")
-FOR_VALIDATION = ("distill-.01", "distill-.001", *ACTING)
+# Where the test part is not read: distill() as it comes, and the student at the first weight.
+AT_FIRST_WEIGHT = ("taught", "taught-shuffled")
+FOR_VALIDATION = ("distill-.01", "distill-.001", *AT_FIRST_WEIGHT)
 
 
 class Effort(NamedTuple):
@@ -179,8 +179,8 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "bm3"): Effort(4, 8, FIVE, arms=(*MAIN_ARMS, *MORE, *FOR_VALIDATION)),
     ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, *MORE)),
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *MORE)),
-    ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *ACTING, *LABEL_BESIDE)),
-    ("toys", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *ACTING)),
+    ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT, *LABEL_BESIDE)),
+    ("toys", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT)),
     ("toys", "grcn"): Effort(3, 6, THREE, arms=OWN_LAYER),
     ("toys", "maml"): Effort(1, 2, (0, 1), valid_users=600, arms=OWN_FORM),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),

@@ -106,7 +106,7 @@ def default(
 
 
 def taught(data: Dataset, backbone: str, params: Params, seed: int) -> nn.Module:
-    """The paper's student, and ours at the weight that is tried first: there it acts."""
+    """Ours on the paper's student, at the weights that ours tries first."""
     return ours(data, backbone, params | TAUGHT | {"student": "paper"}, seed)
 
 

@@ -20,8 +20,8 @@ from .effects import (
     in_short,
     table,
 )
+from .first_weight import first_weight_table
 from .grid import BESIDES, FAMILIES, LAYER, PRIMARY, Places, Run, effort
-from .pull import pull_table
 from .stats import Effect
 from .store import Row, read_rows, row_of
 from .tune import tuned, tuned_file
@@ -154,22 +154,24 @@ def report(
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
     before = first_read(runs, places) if part == "test" else done
-    again = [run for run, row in done.items() if row.get("reading") == "exploratory"]
+    exploratory = [run for run, row in done.items() if row.get("reading") == "exploratory"]
     named = dict(zip(FAMILIES, found, strict=True))
     if any(found):
-        marked = {run[:2] for run in again if run.arm in {arm for arms in FAMILIES for arm in arms}}
-        note = ["Again: an arm was tuned and read again, so these are exploratory.", ""]
+        declared = {arm for arms in FAMILIES for arm in arms}
+        marked = {run[:2] for run in exploratory if run.arm in declared}
+        note = ["Again: an arm was read after the cell had been, so these are exploratory.", ""]
         lines[2:2] = ["## In short", "", in_short(named, marked), "", *(note if marked else [])]
     for arms, family in named.items():
         if family:
-            changed = {run[:2] for run in again if run.arm in arms}
+            changed = {run[:2] for run in exploratory if run.arm in arms}
             shown = family_table(family, again=changed)
             lines += [f"## {arms[0]} (second) against {arms[1]} (first)", "", shown, ""]
-            if changed:  # but for those whose first rows were withdrawn
-                there = {run: row for run, row in before.items() if run[:2] in changed}
-                kept = {cell: e for cell, e in family.items() if cell not in changed}
-                shown = family_table(kept | effects(there, places, part, arms))
-                lines += ["As first read, before anything was tuned again:", "", shown, ""]
+            there = {run: row for run, row in before.items() if run[:2] in changed}
+            if first := effects(there, places, part, arms):
+                kept = first | {cell: e for cell, e in family.items() if cell not in changed}
+                shown = family_table({cell: kept[cell] for cell in family if cell in kept})
+                note = "As first read, before anything was tuned again (without withdrawn cells):"
+                lines += [note, "", shown, ""]
     besides = {arms: effects(done, places, part, arms) for arms in BESIDES}
     layer = {arms: besides[arms] for arms in LAYER}
     if any(layer.values()):
@@ -177,8 +179,8 @@ def report(
     lines += ["## Comparisons that were not declared", "", besides_table(besides), ""]
     if part == "test" and (added := added_table(done, places)):
         lines += ["## With popularity added", "", added, ""]
-    if part == "validation" and (pulled := pull_table(cells, places)):
-        lines += ["## A teacher at the first weight", "", pulled, ""]
+    if part == "validation" and (tried := first_weight_table(cells, places)):
+        lines += ["## A teacher at the first weight", "", tried, ""]
     lines += ["## Search space", "", search_space(), "", configurations(runs, places), ""]
     return "\n".join(lines)
 

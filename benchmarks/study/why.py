@@ -23,7 +23,7 @@ BATCHES = 20
 
 
 def why(run: Run, places: Places) -> Row | None:
-    """Looks at a finished distilled run and adds a row; None if it is there, or cannot be."""
+    """Looks at a finished run and adds a row; None if it is there, or nothing was to teach."""
     params = tuned(run, places)
     path = places.results / "why.jsonl"
     if params is None or row_of(run, params, read_rows(path)) or not is_done(run, params, places):
@@ -43,7 +43,7 @@ def look(model: Distilled, data: Dataset, run: Run) -> Row:
     classifier's is of items it did not see (5 folds).
     """
     labels = data.labels
-    assert labels is not None  # a distilled arm
+    assert labels is not None  # there is a teacher
     teacher = class_accuracy(model.teacher, data.features, labels)
     row: Row = {
         "majority": float(np.bincount(labels[labels >= 0]).max() / (labels >= 0).sum()),

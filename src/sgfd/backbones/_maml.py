@@ -29,8 +29,9 @@ from sgfd.backbones._maml_terms import (
     weighted_distance,
 )
 
-# Values of the attention's hidden layer that a CPU computes at a time. Above 32 MB its memory is
-# taken from the system and given back at each sum (glibc), which takes as long again as the sum.
+# Values of the attention's hidden layer that a CPU computes at a time, 8 MB in float32. A tensor
+# above 32 MB is taken from the system at each operation and given back after (glibc), which takes
+# as long again as the arithmetic.
 AT_ONCE = 2**21
 
 

@@ -1,4 +1,4 @@
-"""What a teacher does where it acts: of the trials, those at the first weight."""
+"""Of the trials, those at the weights that ours tries first, beside the same without a teacher."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ SHARED = ("learning_rate", "reg_weight")  # of a recommender with a teacher and 
 WITHOUT = {"linear": "plain", "paper": "alone"}
 
 
-def pull_table(cells: Iterable[Cell], places: Places) -> str:
+def first_weight_table(cells: Iterable[Cell], places: Places) -> str:
     """A line for each layer and configuration that was tried with both labels and with none.
 
     NDCG@20 of the first seed's validation part, and the best epoch.
@@ -20,20 +20,20 @@ def pull_table(cells: Iterable[Cell], places: Places) -> str:
     lines = []
     for cell in cells:
         mine = [r for r in rows if (r["data"], r["backbone"]) == cell and "best_epoch" in r]
-        for taught in (r for r in mine if r["arm"] == "ours" and _is_first(r["params"])):
-            params = taught["params"]
+        for true in (r for r in mine if r["arm"] == "ours" and _at_first_weight(r["params"])):
+            params = true["params"]
             shared = {name: params[name] for name in SHARED}
             without = _trial(mine, WITHOUT[params["student"]], shared)
             shuffled = _trial(mine, "labels-shuffled", params)
             if without and shuffled:
-                shown = [_shown(row) for row in (without, taught, shuffled)]
-                changes = [_change(taught, first) for first in (without, shuffled)]
+                shown = [_shown(row) for row in (without, true, shuffled)]
+                changes = [_change(true, first) for first in (without, shuffled)]
                 lines.append([" ".join(cell), params["student"], *shown, *changes])
     header = ["cell", "layer", "no teacher", "true labels", "shuffled labels"]
     return table([*header, "true against none", "true against shuffled"], lines) if lines else ""
 
 
-def _is_first(params: Params) -> bool:
+def _at_first_weight(params: Params) -> bool:
     return all(params[name] == value for name, value in TAUGHT.items())
 
 
