@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from .effects import Cell, percent, table
-from .grid import PRIMARY, Params, Places
+from .grid import PRIMARY, Params, Places, Run
 from .space import TAUGHT
-from .store import Row, read_rows
+from .store import Row, read_rows, row_of
 
 SHARED = ("learning_rate", "reg_weight")  # of a recommender with a teacher and of that without
 WITHOUT = {"linear": "plain", "paper": "alone"}
@@ -21,10 +21,10 @@ def first_weight_table(cells: Iterable[Cell], places: Places) -> str:
     for cell in cells:
         mine = [r for r in rows if (r["data"], r["backbone"]) == cell and "best_epoch" in r]
         for true in (r for r in mine if r["arm"] == "ours" and _at_first_weight(r["params"])):
-            params = true["params"]
+            params, run = true["params"], Run(*(true[f] for f in Run._fields))
             shared = {name: params[name] for name in SHARED}
-            without = _trial(mine, WITHOUT[params["student"]], shared)
-            shuffled = _trial(mine, "labels-shuffled", params)
+            without = row_of(run._replace(arm=WITHOUT[params["student"]]), shared, mine)
+            shuffled = row_of(run._replace(arm="labels-shuffled"), params, mine)
             if without and shuffled:
                 shown = [_shown(row) for row in (without, true, shuffled)]
                 changes = [_change(true, first) for first in (without, shuffled)]
@@ -35,10 +35,6 @@ def first_weight_table(cells: Iterable[Cell], places: Places) -> str:
 
 def _at_first_weight(params: Params) -> bool:
     return all(params[name] == value for name, value in TAUGHT.items())
-
-
-def _trial(rows: Iterable[Row], arm: str, params: Params) -> Row | None:
-    return next((r for r in rows if r["arm"] == arm and r["params"] == params), None)
 
 
 def _shown(row: Row) -> str:
