@@ -37,7 +37,7 @@ def route(
     users: Tensor,
     items: Tensor,
     times: int,
-    attention: Attention = edge_softmax,
+    attention: Attention,
 ) -> Tensor:
     """Users' unit prototypes (num_users, D) after gathering from their items ``times`` times."""
     for _ in range(times):
@@ -52,7 +52,7 @@ def attend(
     users: Tensor,
     items: Tensor,
     activation: Activation | None,
-    attention: Attention = edge_softmax,
+    attention: Attention,
 ) -> Content:
     """Both sides with what they gather from their neighbors by attention."""
     # One score per edge serves both directions, which differ in whom the softmax is over.
