@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from .effects import Cell, percent, table
 from .grid import PRIMARY, Params, Places, Run
+from .models import WITHOUT
 from .space import TAUGHT
 from .store import Row, read_rows, row_of
 
 SHARED = ("learning_rate", "reg_weight")  # of a recommender with a teacher and of that without
-WITHOUT = {"linear": "plain", "paper": "alone"}
 
 
 def first_weight_table(cells: Iterable[Cell], places: Places) -> str:

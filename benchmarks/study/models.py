@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 STUDENTS = {"linear": FeatureStudent.adopt, "paper": paper_student}
+WITHOUT = {"linear": "plain", "paper": "alone"}  # the arms that read them without a teacher
 # Either half of the paper's without the other.
 UNIT_ROWS = partial(FeatureStudent.adopt, normalize=True)
 LEAKY_RELU = partial(FeatureStudent.adopt, activation=F.leaky_relu)

@@ -153,8 +153,8 @@ def report(
             lines += [group_table(done, cell), "", published_table(done, cell), ""]
         if reasons := why_table(places, cell, part):
             lines += [reasons, ""]
-    before = first_read(runs, places) if part == "test" else done
     exploratory = [run for run, row in done.items() if row.get("reading") == "exploratory"]
+    before = first_read(runs, places) if exploratory else {}
     named = dict(zip(FAMILIES, found, strict=True))
     if any(found):
         declared = {arm for arms in FAMILIES for arm in arms}

@@ -15,7 +15,7 @@ from sgfd.training import Schedule, decay, warm_up
 
 from .grid import PRIMARY, Places, Run, batch_size, effort
 from .inputs import behavior_labels, labels_shuffled
-from .models import STUDENTS, UNIT_ROWS, plain
+from .models import STUDENTS, UNIT_ROWS, WITHOUT, plain
 from .space import OURS
 from .store import Row, add_row, read_rows
 from .train import Clock, catalog, fit_of, for_validation, surroundings
@@ -123,8 +123,7 @@ def by_norm(made: Made, share: float) -> Schedule:
 
 # What the recommender reads, and the arm whose configuration is taken.
 LAYERS: dict[str, tuple[Callable[[nn.Linear], FeatureStudent], str]] = {
-    "linear": (STUDENTS["linear"], "plain"),
-    "paper": (STUDENTS["paper"], "alone"),
+    **{name: (student, WITHOUT[name]) for name, student in STUDENTS.items()},
     "unit": (UNIT_ROWS, "unit-rows"),
 }
 TRIES: dict[str, tuple[Labels, Weights]] = {
