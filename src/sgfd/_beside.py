@@ -104,11 +104,14 @@ def _there(values: npt.NDArray[np.floating], name: str) -> npt.NDArray[np.bool_]
 
 def _scaled(values: npt.NDArray[np.floating], complete: npt.NDArray[np.bool_]) -> Floats:
     """Centers ``values`` in place, and scales."""
-    values -= values[complete].mean(axis=0, dtype=np.float64).astype(values.dtype)
-    own = values[complete]
-    spread = np.sqrt(np.einsum("nf,nf->", own, own, dtype=np.float64) / len(own))
-    # Without any spread it says nothing, and stays at 0.
-    scaled: Floats = (values / (spread or 1.0)).astype(np.float32)
+    mean = values[complete].mean(axis=0, dtype=np.float64).astype(values.dtype)
+    values -= mean
+    squares = np.einsum("nf,nf->n", values, values, dtype=np.float64)
+    spread = np.sqrt(squares[complete].mean())
+    # What is off the mean by rounding alone (a filled-in mean, say) is at it, and says nothing.
+    rounding = 16 * np.finfo(values.dtype).eps * (np.linalg.norm(mean.astype(float)) + spread)
+    values[squares <= rounding**2] = 0
+    scaled: Floats = (values / (spread if spread > rounding else 1.0)).astype(np.float32)
     return scaled
 
 

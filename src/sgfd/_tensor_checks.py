@@ -141,11 +141,11 @@ def check_users(users: Any, num_users: int, *, at_least_one: bool = False) -> Te
     return found
 
 
-def check_indices(name: str, part: Any) -> None:
-    """Raises TypeError for a part of a batch that is no tensor of indices."""
+def check_indices(contract: str, part: Any) -> None:
+    """Raises TypeError for what is no tensor of indices."""
     if not isinstance(part, Tensor) or part.dtype not in INDICES or part.is_meta:
         got = f"{part.dtype} on {part.device}" if isinstance(part, Tensor) else type(part)
-        raise TypeError(f"A batch's {name} must be a tensor of int64 indices; got {got}.")
+        raise TypeError(f"{contract} a tensor of int64 or int32 indices; got {got}.")
 
 
 def check_range(contract: str, indices: Tensor, size: int) -> None:

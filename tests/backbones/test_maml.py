@@ -129,6 +129,15 @@ def test_the_loss_does_not_depend_on_how_many_pairs_are_computed_at_a_time(
         torch.testing.assert_close(p.grad, q.grad, msg=name)
 
 
+def test_parts_grow_with_the_items_whose_gradients_each_of_them_makes(monkeypatch):
+    model = build()
+    pairs = torch.zeros(900, 5, dtype=torch.int64)
+    monkeypatch.setattr(_maml, "AT_ONCE", 100 * 5 * model.attention.hidden.out_features)
+    assert model._pairs_at_once(pairs, 50) == 100
+    assert model._pairs_at_once(pairs, 2400) == 120
+    assert model._pairs_at_once(pairs.to("meta"), 50) == 900
+
+
 @pytest.mark.parametrize("names", [("text",), ("image", "text"), ("audio", "image", "text")])
 def test_scores_equal_the_metric_of_each_pair(names):
     model = build(*names)

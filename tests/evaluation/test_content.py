@@ -96,3 +96,47 @@ def test_two_texts_of_office_say_more_than_the_title_alone(data_dir):
         scores = content_profile(data.train, data.features)
         found[m] = evaluate(scores, data.valid, seen=data.train).means()["recall@20"]
     assert 0.06 < found["Title"] < found["Text"] < 0.09
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_filled_with_the_mean_count_as_average(dtype):
+    rng = np.random.default_rng(3)
+    lacking = (rng.normal(size=(400, 16)) + 0.5).astype(dtype)
+    lacking[::5] = np.nan
+    filled = np.where(np.isnan(lacking), np.nanmean(lacking, axis=0), lacking)
+    train = csr_array(rng.random((20, 400)) < 0.02)
+    users = torch.arange(20)
+    want = content_profile(train, {"text": lacking})(users)
+    assert (want[:, 1] != 0).any()
+    torch.testing.assert_close(
+        content_profile(train, {"text": filled})(users), want, atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_modality_that_is_the_same_of_all_items_says_nothing(train, features, dtype):
+    users = torch.arange(NUM_USERS)
+    beside = features | {"price": np.full((NUM_ITEMS, 8), 0.3, dtype=dtype)}
+    want = content_profile(train, features)(users)
+    torch.testing.assert_close(content_profile(train, beside)(users), want)
+
+
+@pytest.mark.parametrize("power", [-40, 40])
+def test_very_small_and_large_features_keep_their_directions(train, features, power):
+    users = torch.arange(NUM_USERS)
+    text = {"text": features["text"].astype(np.float32)}
+    scaled = {"text": text["text"] * np.float32(2.0**power) * np.float32(2.0**power)}
+    want = content_profile(train, text)(users)
+    torch.testing.assert_close(content_profile(train, scaled)(users), want)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 12])
+def test_equal_items_are_in_the_order_of_their_index(batch):
+    rng = np.random.default_rng(4)
+    twice = np.repeat(rng.normal(size=(30, 64)).astype(np.float32), 2, axis=0)
+    train = csr_array(rng.random((NUM_USERS, 60)) < 0.1)
+    profile = content_profile(train, {"text": twice})
+    scores = torch.cat([profile(users) for users in torch.arange(NUM_USERS).split(batch)])
+    owned = torch.from_numpy(train.toarray().any(axis=1))
+    assert owned.any()
+    assert (scores[owned, ::2] > scores[owned, 1::2]).all()

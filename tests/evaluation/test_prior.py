@@ -76,8 +76,15 @@ def test_scores_that_cannot_be_added_to_are_refused(train):
         call(lambda users: OWN[users].index_fill(1, torch.tensor([3]), -torch.inf))
     with pytest.raises(ValueError, match="NaN"):
         call(lambda users: OWN[users].index_fill(1, torch.tensor([3]), torch.nan))
+    with pytest.raises(TypeError, match=r"vectors perhaps. Pass model.scorer\(\)"):
+        call((OWN, OWN))
     with pytest.raises(TypeError, match="got a model. Pass its method: model.scores"):
         call(VBPR(train, {"text": np.eye(NUM_ITEMS, dtype=np.float32)}, dim=2))
+
+
+def test_no_users_have_no_scores(train):
+    nobody = torch.empty(0, dtype=torch.int64)
+    assert with_popularity(OWN.__getitem__, train, weight=1)(nobody).shape == (0, NUM_ITEMS)
 
 
 def test_a_model_is_ranked_with_it():

@@ -128,7 +128,9 @@ def test_wrong_calls_are_named():
     around = NeighborSampler(interactions())
     with pytest.raises(TypeError, match="A batch must be a Batch or a tuple of users, items"):
         around(batch()[:2])
-    with pytest.raises(TypeError, match="A batch's items must be a tensor of int64 indices"):
+    with pytest.raises(
+        TypeError, match="A batch's items must be a tensor of int64 or int32 indices"
+    ):
         around((batch().users, batch().items.float(), batch().negatives))
     with pytest.raises(ValueError, match=r"A batch's negatives must be in 0\.\.19; got 1\.\.20"):
         around(batch()._replace(negatives=torch.tensor([[1], [20], [4]])))

@@ -41,7 +41,7 @@ def check_batch(batch: Any, model: Sized, *, negatives: bool) -> None:
     """
     names = check_parts(batch, negatives=negatives)
     for name, part in zip(names, batch, strict=False):
-        check_indices(name, part)
+        check_indices(f"A batch's {name} must be", part)
     users, items = batch[0], batch[1]
     if users.ndim != 1 or users.shape != items.shape or len(users) == 0:
         raise ValueError(

@@ -88,6 +88,7 @@ class GRCN(Recommender):
         reg_weight: of the mean squares.
         confidence: whether senders have the learned confidence c; without it, c is 1.
         pool: over modalities, ``(values (E, M), -1) -> (E,)``: ``torch.amax`` or ``torch.mean``.
+            0 where all are 0, or edges that a step leaves out are back.
         prune: whether edges of negative weight are dropped.
         fusion: ``(id part (N, dim), content parts) -> (N, width)``: ``concat_fusion``,
             ``mean_fusion`` or ``id_fusion``.
@@ -175,8 +176,9 @@ class GRCN(Recommender):
         """Users (num_users, width) and items (num_items, width), from parameters alone.
 
         Args:
-            attention: ``(edges, scores (E,)) -> (E,)``, the shares of a receiver's neighbors. In
-                training ``forward`` may have another one, which sees a part of the edges.
+            attention: ``(edges, scores (E,)) -> (E,)``, the shares of a receiver's neighbors, 0
+                for those left out. ``forward`` has its own in training, by ``dropout`` and
+                ``target_edges``; the default, on all edges, is that of ranking.
         """
         return representations(self, self.graph, nodes_of(self, features_of(self)), attention)
 

@@ -175,7 +175,7 @@ class MAML(Recommender):
         f = self.item_features(item_rows, dropout=self.dropout if self.training else 0.0)
         of_users, of_items = self.attention.of_users(u), self.attention.of_items(i, f)
         found = []
-        size = self._rows_at_once(item_of)
+        size = self._pairs_at_once(item_of, len(item_rows))
         for users, items in zip(*(torch.split(x, size) for x in (user_of, item_of)), strict=True):
             weights = self.attention.weights(of_users.at(users), of_items.at(items))
             distance = weighted_distance(weights, take(u, users), take(i, items))
@@ -222,11 +222,13 @@ class MAML(Recommender):
         rows = torch.arange(self.num_items, device=self.item_embedding.weight.device)
         return torch.cat([self.item_features(some) for some in torch.split(rows, 8192)])
 
-    def _rows_at_once(self, items: Tensor) -> int:
-        """How many of a batch's (B, 1 + negatives) pairs are computed at a time."""
+    def _pairs_at_once(self, items: Tensor, distinct_items: int) -> int:
+        """How many rows of a batch's (B, 1 + negatives) items are computed at a time."""
         if items.device.type != "cpu" or torch.compiler.is_compiling():
             return len(items)
-        return max(1, AT_ONCE // (items.shape[1] * self.attention.hidden.out_features))
+        # Each part makes a gradient of all distinct items, so parts grow with these.
+        at_once = max(AT_ONCE // self.attention.hidden.out_features, distinct_items // 4)
+        return max(1, at_once // items.shape[1])
 
     @torch.no_grad()
     def _clip(self) -> None:

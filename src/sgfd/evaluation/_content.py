@@ -43,7 +43,7 @@ def content_profile(
     Args:
         train: (num_users, num_items) SciPy sparse, as in ``popularity``.
         features: ``{modality: (num_items, F_m)}`` tensors or arrays of a floating dtype, as
-            ``dataset.features``; a row of NaN where an item lacks it. They are held in float32, at
+            ``dataset.features``; a row of NaN where an item lacks it. They are held in float64, at
             unit length, beside each other.
 
     Returns:
@@ -81,13 +81,14 @@ def content_profile(
         )
     rows = np.hstack(list(tables.values()))
     rows[np.isnan(rows)] = 0
-    unit = activate(torch.from_numpy(rows), None, normalize=True)
+    # In double precision, or rounding would put equal items apart, now one before, now the other.
+    unit = activate(torch.from_numpy(rows).double(), None, normalize=True)
     lengths = np.maximum(np.diff(ones.indptr), 1)
     lower = last_resort(ones.shape[1])
 
     def scores(users: Tensor) -> Tensor:
         who = check_users(users, ones.shape[0]).cpu().numpy()
-        profile = (ones[who] @ unit.numpy() / lengths[who, None]).astype(np.float32)
-        return (torch.from_numpy(profile) @ unit.T).double() - lower
+        profile = ones[who] @ unit.numpy() / lengths[who, None]
+        return torch.from_numpy(profile) @ unit.T - lower
 
     return scores

@@ -73,6 +73,8 @@ def with_popularity(
                 "scores(users) must be finite, those of seen items too (leave these out by "
                 "evaluate's seen=); got infinity."
             )
+        if not len(own):
+            return own  # of nobody, whose deviation torch would warn of
         deviation = own.std(dim=1, correction=0, keepdim=True)
         return own + weight * deviation * z.to(own)
 

@@ -154,6 +154,11 @@ def check_scores_function(scores: object) -> None:
             "scores must be a function from users to scores of all items; got a model. "
             "Pass its method: model.scores."
         )
+    if isinstance(scores, tuple):
+        raise TypeError(
+            "scores must be a function from users to scores of all items; got a tuple, vectors "
+            "perhaps. Pass model.scorer()."
+        )
     check_function("scores", scores)
 
 
@@ -173,7 +178,7 @@ def checked_scores(
             f"scores(users) must be floating point (seen items become infinite); got "
             f"{matrix.dtype}. Convert it, e.g. scores(users).double()."
         )
-    if matrix.max().isnan():  # the maximum is NaN where any score is
+    if matrix.numel() and matrix.max().isnan():  # the maximum is NaN where any score is
         row, item = matrix.isnan().nonzero()[0].tolist()
         raise ValueError(nan_score(batch[row], item))
     return matrix

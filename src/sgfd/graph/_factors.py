@@ -69,7 +69,7 @@ def mask_edges(edges: Edges, rows: Tensor, columns: Tensor) -> Tensor:
         tensor([1., 0., 1.])
     """
     for name, part in (("rows", rows), ("columns", columns)):
-        check_indices(name, part)
+        check_indices(f"{name} must be", part)
     if rows.ndim != 1 or rows.shape != columns.shape:
         raise ValueError(
             "rows and columns must be (n,), of the same pairs; got shapes "

@@ -169,7 +169,7 @@ class NeighborSampler:
             )
         parts = []
         for name, part in zip(("users", "items", "negatives"), batch, strict=False):
-            check_indices(name, part)
+            check_indices(f"A batch's {name} must be", part)
             parts.append(part.cpu().long())
             if part.numel():
                 size = self.num_users if name == "users" else self.num_items
