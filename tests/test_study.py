@@ -15,7 +15,7 @@ from lightning import Callback
 pytest.importorskip("optuna")
 
 from benchmarks.study import confirm, effects, inputs, progress, report, space, store, train, tune
-from benchmarks.study.arms import ARMS, YARDSTICKS
+from benchmarks.study.arms import ARMS, OF_BM3, YARDSTICKS, arms_of
 from benchmarks.study.grid import (
     BACKBONES,
     FAMILIES,
@@ -275,6 +275,18 @@ def test_as_it_comes_is_ours_at_the_first_settings(places):
             built.build(data, "vbpr", PARAMS | same, 0)(batch) for built in (arm, ARMS["ours"])
         ]
         torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
+
+
+def test_bm3_listens_to_features_a_tenth_by_an_arm_of_its_own(places):
+    data = train.catalog(RUN, places.root)
+    batch = Batch(*(torch.tensor(x) for x in ([3, 1], [5, 2], [[7], [8]])))
+    assert not set(OF_BM3) & set(arms_of("vbpr"))
+    for arm, same in (("plain-cl-.2", "plain"), ("alone-cl-.2", "alone")):
+        assert arms_of("bm3")[arm].tuned_as == same
+        less, whole = (arms_of("bm3")[a].build(data, "bm3", PARAMS, 0).eval() for a in (arm, same))
+        assert less(batch) < whole(batch)
+        whole.cl_weight = 0.2
+        assert less(batch) == whole(batch)
 
 
 def test_a_teacher_that_acts_is_ours_on_the_student_alone_at_the_first_weight(places):

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from .arms import ARMS, YARDSTICKS, arms_of
+from .arms import ARMS, OF_BM3, YARDSTICKS, arms_of
 from .confirm import read_test
 from .grid import (
     BACKBONES,
@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--data", nargs="+", choices=list(DATA), default=list(GRID))
     add("--backbone", nargs="+", choices=[*BACKBONES, "none"], default=[*BACKBONES, "none"])
-    add("--arm", nargs="+", choices=[*ARMS, *YARDSTICKS])
+    add("--arm", nargs="+", choices=[*ARMS, *OF_BM3, *YARDSTICKS])
     add("--seed", nargs="+", type=int)
     add("--trials", type=int, help="of every arm, for the cell's number")
     add("--minutes", type=float, help="begin nothing after so long; what is begun is finished")

@@ -112,6 +112,14 @@ ARMS = {
     "distill-.01": _default(0.01),
     "distill-.001": _default(0.001),
 }
+OF_BM3 = {
+    f"{arm}-cl-.2": Arm(
+        f"{ARMS[arm].what}, features a tenth in BM3's loss",
+        partial(models.with_cl_weight, build=build, cl_weight=0.2),
+        tuned_as=arm,
+    )
+    for arm, build in (("plain", models.plain), ("alone", models.alone))
+}
 YARDSTICKS = {
     "popularity": Arm("popularity", baselines.popularity, space.nothing),
     "content": Arm("nearest to what a user has", baselines.content, space.nothing),
@@ -124,4 +132,6 @@ YARDSTICKS = {
 
 def arms_of(backbone: str) -> dict[str, Arm]:
     """By name, in the order in which they are run."""
-    return YARDSTICKS if backbone == "none" else ARMS
+    if backbone == "none":
+        return YARDSTICKS
+    return ARMS | OF_BM3 if backbone == "bm3" else ARMS

@@ -43,9 +43,11 @@ OWN_LAYER = tuple(arm for arm in OWN_FORM if arm != "unit-rows")
 # Where there was time: the other half of the paper's student, and a control of the release.
 MORE = ("leaky-relu", "release-shuffled")
 LABEL_BESIDE = ("plain-label-shuffled", "alone-label")
-# Where the test part is not read: distill() as it comes, and the student at the first weight.
+# Where the test part is not read: the student at the first weight, a setting of BM3 that no arm
+# tunes, and distill() as it comes.
 AT_FIRST_WEIGHT = ("taught", "taught-shuffled")
-FOR_VALIDATION = ("distill-.01", "distill-.001", *AT_FIRST_WEIGHT)
+CL_WEIGHT = ("plain-cl-.2", "alone-cl-.2")
+FOR_VALIDATION = ("distill-.01", "distill-.001", *AT_FIRST_WEIGHT, *CL_WEIGHT)
 
 
 class Effort(NamedTuple):
@@ -159,6 +161,9 @@ BESIDES: tuple[tuple[str, str], ...] = (
     ("taught", "alone"),
     ("taught-shuffled", "alone"),
     ("taught", "taught-shuffled"),
+    ("plain-cl-.2", "plain"),
+    ("alone-cl-.2", "alone"),
+    ("alone-cl-.2", "plain-cl-.2"),
     ("distill-.01", "plain"),
     ("distill-.001", "plain"),
     ("ours-both", "plain"),
@@ -180,15 +185,15 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "grcn"): Effort(3, 6, FIVE, arms=(*OWN_FORM, *MORE)),
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *MORE)),
     ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT, *LABEL_BESIDE)),
-    ("toys", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT)),
+    ("toys", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT, *CL_WEIGHT)),
     ("toys", "grcn"): Effort(3, 6, THREE, arms=OWN_LAYER),
     ("toys", "maml"): Effort(1, 2, (0, 1), valid_users=600, arms=OWN_FORM),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),
-    ("ml1m", "bm3"): Effort(3, 6, THREE),
+    ("ml1m", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *CL_WEIGHT)),
     ("ml1m", "grcn"): Effort(1, 2, THREE, arms=OWN_LAYER),
     ("ml1m", "maml"): Effort(1, 2, THREE, valid_users=600, arms=OWN_FORM),
     ("tiktok", "vbpr"): Effort(4, 8, FIVE),
-    ("tiktok", "bm3"): Effort(3, 6, FIVE),
+    ("tiktok", "bm3"): Effort(3, 6, FIVE, arms=(*MAIN_ARMS, *CL_WEIGHT)),
     ("tiktok", "grcn"): Effort(3, 6, FIVE, arms=OWN_LAYER),
     ("tiktok", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=OWN_FORM),
 }

@@ -106,6 +106,21 @@ def default(
     return model
 
 
+def with_cl_weight(
+    data: Dataset,
+    backbone: str,
+    params: Params,
+    seed: int,
+    *,
+    build: Callable[[Dataset, str, Params, int], backbones.Recommender],
+    cl_weight: float,
+) -> backbones.Recommender:
+    """BM3, with another weight of its feature terms than 2."""
+    model = build(data, backbone, params, seed)
+    model.cl_weight = cl_weight
+    return model
+
+
 def taught(data: Dataset, backbone: str, params: Params, seed: int) -> nn.Module:
     """Ours on the paper's student, at the weights that ours tries first."""
     return ours(data, backbone, params | TAUGHT | {"student": "paper"}, seed)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,12 +98,6 @@ def left_out(made: Made, kd: float) -> None:
     made.model.backbone.target_edges = False
 
 
-def fewer_features(made: Made, kd: float) -> None:
-    """With a tenth of what the features weigh in BM3's loss."""
-    constant(made, kd)
-    made.model.backbone.cl_weight /= 10
-
-
 def two_stages(made: Made, kd: float) -> None:
     """The teacher learns its labels first, and then stays as it is."""
     features = made.data.features
@@ -149,18 +142,11 @@ TRIES: dict[str, tuple[Labels, Weights]] = {
     "a tenth of the gradient": (category, partial(by_norm, share=0.1)),
     "as large as the gradient": (category, partial(by_norm, share=1.0)),
 }
-# And of one backbone alone.
-OF_ONE: dict[str, dict[str, tuple[Labels, Weights]]] = {
-    "grcn": {
-        "half of the edges, no teacher": (category, partial(thinned, kd=0.0)),
-        "own pairs left out, no teacher": (category, partial(left_out, kd=0.0)),
-        "own pairs left out, weight .01": (category, partial(left_out, kd=0.01)),
-        "own pairs left out, shuffled labels": (shuffled, partial(left_out, kd=0.01)),
-    },
-    "bm3": {
-        "a tenth of the feature terms, no teacher": (category, partial(fewer_features, kd=0.0)),
-        "a tenth of the feature terms, weight .01": (category, partial(fewer_features, kd=0.01)),
-    },
+OF_GRCN: dict[str, tuple[Labels, Weights]] = {
+    "half of the edges, no teacher": (category, partial(thinned, kd=0.0)),
+    "own pairs left out, no teacher": (category, partial(left_out, kd=0.0)),
+    "own pairs left out, weight .01": (category, partial(left_out, kd=0.01)),
+    "own pairs left out, shuffled labels": (shuffled, partial(left_out, kd=0.01)),
 }
 
 
@@ -178,10 +164,9 @@ def try_all(
         ValueError: if there is no such try.
     """
     path = places.results / "tries.jsonl"
-    names = [*TRIES, *chain.from_iterable(OF_ONE.values())]
-    if unknown := set(what or ()) - set(names):
-        raise ValueError(f"no such try: {sorted(unknown)}; there are {names}.")
-    tries = TRIES | OF_ONE.get(backbone, {})
+    if unknown := set(what or ()) - set(TRIES | OF_GRCN):
+        raise ValueError(f"no such try: {sorted(unknown)}; there are {[*TRIES, *OF_GRCN]}.")
+    tries = TRIES | (OF_GRCN if backbone == "grcn" else {})
     tries = {name: tries[name] for name in tries if what is None or name in what}
     for student, (_, arm) in LAYERS.items():
         run = Run(data, backbone, arm, effort(data, backbone).seeds[0])
