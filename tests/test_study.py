@@ -551,6 +551,8 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
     reading = confirm.read_test(runs, places)
     first = next(reading)
     reading.close()  # killed; going on is the same reading
+    with store.locked(store.lock_of(RUN, places)):
+        assert list(confirm.read_test(runs, places)) == []  # another process is at the other one
     second = list(confirm.read_test(runs, places))
     assert [first["reading"], *(r["reading"] for r in second)] == ["confirmatory"] * 2
     assert [r["arm"] for r in rows_of(places, "test")] == ["plain", "ours"]
@@ -560,7 +562,7 @@ def test_the_test_part_is_read_under_committed_configurations_only_and_logged(pl
 
     assert list(confirm.read_test(runs[:1], places)) == []  # read already: not again
     assert list(confirm.read_test(runs, places)) == []
-    assert [row["label"] for row in rows_of(places, "reads")] == ["confirmatory"] * 2
+    assert [row["label"] for row in rows_of(places, "reads")] == ["confirmatory"] * 3
     confirmed = effects.finished(runs, places, "test")
     assert effects.first_read(runs, places) == confirmed
 

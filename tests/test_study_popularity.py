@@ -25,12 +25,18 @@ def test_the_weight_is_chosen_by_validation_and_every_reading_is_exploratory(pla
     assert added.added_table(effects.finished(runs, places, "test"), places) == ""
     list(confirm.read_test(runs[:3], places))
 
-    rows = list(added.add_popularity(runs, places))
+    shared = added.add_popularity(runs, places)
+    rows = [next(shared)]
+    rows += list(added.add_popularity(runs, places))  # another process
+    assert list(shared) == []
     assert [(row["arm"], row["seed"]) for row in rows] == [("plain", 0), ("plain", 1), ("ours", 0)]
     assert list(added.add_popularity(runs, places)) == []
     reads = rows_of(places, "reads")
-    assert [row["label"] for row in reads] == ["confirmatory", "exploratory"]
-    assert (reads[1]["what"], len(reads[1]["runs"])) == ("popularity", 3)
+    assert [row["label"] for row in reads] == ["confirmatory", "exploratory", "exploratory"]
+    assert [(row["what"], len(row["runs"])) for row in reads[1:]] == [
+        ("popularity", 3),
+        ("popularity", 2),
+    ]
     # Going on with the first reading is still that.
     list(confirm.read_test(runs[:3], places))
     assert {row["reading"] for row in rows_of(places, "test")} == {"confirmatory"}

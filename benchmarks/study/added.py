@@ -8,7 +8,7 @@ from .confirm import log_read, scores_of
 from .effects import Arms, change, effects, finished, per_user, table
 from .grid import PRIMARY, Places, Run
 from .stats import effect
-from .store import Row, add_row, read_rows, row_of, save_users
+from .store import Row, add_row, left_to_do, read_rows, row_of, save_users
 from .train import checkout, for_validation, users_of
 from .tune import tuned
 
@@ -21,10 +21,11 @@ PART = "popularity"
 def add_popularity(runs: Sequence[Run], places: Places) -> Iterator[Row]:
     """Of runs whose test part was read: the weight that is best on validation, and the test part.
 
-    Every such reading is exploratory.
+    Every such reading is exploratory. Several processes can share it.
     """
     seen = read_rows(places.results / "test.jsonl")
-    done = read_rows(places.results / f"{PART}.jsonl")
+    path = places.results / f"{PART}.jsonl"
+    done = read_rows(path)
     left = [
         (run, params)
         for run in runs
@@ -40,9 +41,11 @@ def add_popularity(runs: Sequence[Run], places: Places) -> Iterator[Row]:
             places=places,
         )
         for run, params in mine:
-            row = run._asdict() | {"params": params} | _best(run, params, places)
-            add_row(places.results / f"{PART}.jsonl", row, locks=places.scratch / "locks")
-            yield row
+            with left_to_do(run, params, path, places) as at_it:
+                if at_it:
+                    row = run._asdict() | {"params": params} | _best(run, params, places)
+                    add_row(path, row, locks=places.scratch / "locks")
+                    yield row
 
 
 def _best(run: Run, params: Row, places: Places) -> Row:

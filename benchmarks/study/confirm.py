@@ -15,7 +15,7 @@ from sgfd.release import published_metrics
 
 from .baselines import Scorer
 from .grid import FOR_VALIDATION, PRIMARY, Params, Places, Run, digest
-from .store import Row, add_row, load_users, read_rows, row_of, save_users
+from .store import Row, add_row, left_to_do, load_users, read_rows, row_of, save_users
 from .train import for_validation, git, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
 
@@ -51,7 +51,7 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
 
     The first reading of a cell (data and backbone) is confirmatory, and so is going on with it
     after a kill; any other is exploratory, and its rows say so. A run that was read under its
-    configuration is not read again.
+    configuration is not read again. Several processes can share a reading.
 
     Raises:
         NotCommittedError: as ``check_committed``.
@@ -70,12 +70,15 @@ def read_test(runs: Sequence[Run], places: Places) -> Iterator[Row]:
         )
     what = digest({run.name: params for run, params in chosen.items()})
     label = _label(runs, what, places)
-    rows = read_rows(places.results / "test.jsonl")
+    read = places.results / "test.jsonl"
+    rows = read_rows(read)
     left = {run: params for run, params in chosen.items() if row_of(run, params, rows) is None}
     if left:
         log_read(runs, what=what, label=label, commit=commit, places=places)
     for run, params in left.items():
-        yield _read(run, params, places, commit=commit, label=label)
+        with left_to_do(run, params, read, places) as mine:
+            if mine:
+                yield _read(run, params, places, commit=commit, label=label)
 
 
 def _label(runs: Sequence[Run], what: str, places: Places) -> str:

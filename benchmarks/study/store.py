@@ -57,6 +57,13 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
             yield True
 
 
+@contextmanager
+def left_to_do(run: Run, params: Params, path: Path, places: Places) -> Iterator[bool]:
+    """Whether a run has no row in a file yet and no process is at it but this, which then is."""
+    with locked(lock_of(run, places)) as mine:
+        yield mine and row_of(run, params, read_rows(path)) is None
+
+
 def is_locked(path: Path) -> bool:
     """Whether some process has the lock."""
     if not path.exists():
