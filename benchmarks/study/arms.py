@@ -11,7 +11,7 @@ from sgfd import FeatureStudent, release
 from sgfd.data import Dataset
 
 from . import baselines, inputs, models, space
-from .grid import Params
+from .grid import EXPLORERS, Params
 
 
 class Arm(NamedTuple):
@@ -115,10 +115,10 @@ ARMS = {
 OF_BM3 = {
     f"{arm}-cl-.2": Arm(
         f"{ARMS[arm].what}, features a tenth in BM3's loss",
-        partial(models.with_cl_weight, build=build, cl_weight=0.2),
+        partial(models.with_cl_weight, build=ARMS[arm].build, cl_weight=0.2),
         tuned_as=arm,
     )
-    for arm, build in (("plain", models.plain), ("alone", models.alone))
+    for arm in EXPLORERS
 }
 YARDSTICKS = {
     "popularity": Arm("popularity", baselines.popularity, space.nothing),

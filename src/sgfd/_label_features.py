@@ -18,7 +18,8 @@ def label_features(
     The other use of labels than teaching them, and the one to compare ``distill`` with. In
     docs/study.md a plain VBPR with the label as one more modality is 5 to 7 % above one without
     (NDCG@20 on Amazon Office and Toys), of which 3 to 5 % are more than labels in random order
-    give; with ``paper_student`` it adds nothing, and in GRCN on Office and BM3 on Toys it costs.
+    give; with ``paper_student`` it adds nothing, and in GRCN on Office and BM3 on Toys and
+    MovieLens-1M it costs.
 
     Args:
         labels: as ``distill`` takes them: (N,) class indices, -1 where unknown, or strings;

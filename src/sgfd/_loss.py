@@ -52,8 +52,8 @@ class SGFDLoss(nn.Module):
     Args:
         ce_weight: weight of the two label losses, at least 0.
         kd_weight: weight of the two distillation losses, at least 0. At ``ce_weight`` 0.1
-            and 0.01 for this one, VBPR on four real datasets and BM3 on three, with their own
-            layers, ranked within 2.5 % of what they do without, GRCN 8 % worse on one of two; at
+            and 0.01 for this one, VBPR and BM3 on four real datasets, with their own layers,
+            ranked within 2.5 % of what they do without, GRCN and MAML 8 % worse on one of two; at
             0.1, 3 and 11 % worse where that was tried (one seed each, docs/study.md). To be tuned
             like any loss weight. Both may be set between steps; ``sgfd.training.fit`` takes a
             schedule.

@@ -78,6 +78,8 @@ def test_scores_that_cannot_be_added_to_are_refused(train):
         call(lambda users: OWN[users].index_fill(1, torch.tensor([3]), torch.nan))
     with pytest.raises(TypeError, match=r"vectors perhaps. Pass model.scorer\(\)"):
         call((OWN, OWN))
+    with pytest.raises(TypeError, match="got a list, vectors perhaps"):
+        call([OWN, OWN])
     with pytest.raises(TypeError, match="got a model. Pass its method: model.scores"):
         call(VBPR(train, {"text": np.eye(NUM_ITEMS, dtype=np.float32)}, dim=2))
 

@@ -154,10 +154,10 @@ def check_scores_function(scores: object) -> None:
             "scores must be a function from users to scores of all items; got a model. "
             "Pass its method: model.scores."
         )
-    if isinstance(scores, tuple):
+    if isinstance(scores, (tuple, list)):
         raise TypeError(
-            "scores must be a function from users to scores of all items; got a tuple, vectors "
-            "perhaps. Pass model.scorer()."
+            "scores must be a function from users to scores of all items; got a "
+            f"{type(scores).__name__}, vectors perhaps. Pass model.scorer()."
         )
     check_function("scores", scores)
 
