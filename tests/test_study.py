@@ -521,6 +521,14 @@ def test_status_counts_what_is_done_running_and_left(places, monkeypatch):
     add_trials(places, explorers[0], {0.002: 0.3})
     assert [c.trials_left for c in progress.count(explorers, places, trials=1)] == [0, 1]
 
+    # On another machine, without its parameters, it is left, until the test part was read.
+    train.best_of(RUN, PARAMS, places).unlink()
+    assert progress.count(runs, places)[1].done == 0
+    read = RUN._asdict() | {"params": PARAMS}
+    store.add_row(places.results / "test.jsonl", read, locks=places.scratch / "locks")
+    ours = progress.count(runs, places)[1]
+    assert (ours.done, ours.left, ours.test_read) == (1, 1, 1)
+
     choose(places, RUN, params=PARAMS | {"kd_weight": 0.06})  # another configuration: not done
     assert progress.count(runs, places)[1].done == 0
 

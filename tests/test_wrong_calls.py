@@ -258,6 +258,11 @@ CASES = {
          "divergence must be a function; got None."),
         ("a weight as a string", ValueError, lambda: setattr(sgfd.SGFDLoss(), "kd_weight", "0.1"),
          "kd_weight must be at least 0 and finite; got '0.1'."),
+        ("a table for a divergence", TypeError,
+         lambda: sgfd.classification_loss(z(4, 3), ints(4), divergence=[[0.25] * 4] * 900),
+         "divergence must be a function; got [[0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25], "
+         "[0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25], "
+         "[0.25, 0.25, 0.25, 0.25], ...]."),
         ("the name of a loss", TypeError, lambda: sgfd.SGFDLoss(classification="cross_entropy"),
          "classification must be a function; got 'cross_entropy'."),
         ("a dict for what is taught", TypeError, lambda: terms(taught={}),

@@ -5,7 +5,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from .arms import arms_of
-from .grid import EXPLORERS, Places, Run, effort, trials_of
+from .grid import EXPLORERS, FOR_VALIDATION, Places, Run, effort, trials_of
 from .space import nothing
 from .store import Row, is_locked, lock_of, read_rows, row_of
 from .train import is_done
@@ -58,7 +58,18 @@ def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> 
     for cell in dict.fromkeys(run[:3] for run in runs):
         mine = [run for run in runs if run[:3] == cell]
         params = tuned(mine[0], places)
-        done = [r for r in mine if params is not None and is_done(r, params, places, rows=rows)]
+        read = [run for run in mine if row_of(run, params, tests) is not None]
+        # Of a run that gave all it has to give, another machine needs no parameters.
+        settled = (
+            [run for run in mine if row_of(run, params, rows)]
+            if cell[2] in FOR_VALIDATION
+            else read
+        )
+        done = [
+            run
+            for run in mine
+            if run in settled or (params is not None and is_done(run, params, places, rows=rows))
+        ]
         running = [run for run in mine if run not in done and is_locked(lock_of(run, places))]
         finished = sum((r["data"], r["backbone"], r["arm"]) == cell for r in tried)
         arm = arms_of(cell[1])[cell[2]]
@@ -73,10 +84,9 @@ def count(runs: Sequence[Run], places: Places, *, trials: int | None = None) -> 
         left = len(mine) - len(done) - len(running)
         work = missing + left + len(running)
         hours = 0.0 if not work else None if seconds is None else work * seconds / 3600
-        read = sum(row_of(run, params, tests) is not None for run in mine)
         tuning = is_locked(places.scratch / "locks" / f"tune_{first.name}.lock")
         counts.append(
-            Count(*cell, finished, missing, tuning, len(done), len(running), left, read, hours)
+            Count(*cell, finished, missing, tuning, len(done), len(running), left, len(read), hours)
         )
     return counts
 

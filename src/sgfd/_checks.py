@@ -1,6 +1,7 @@
 """What is asked of arguments of the plainest kinds, in one place, so that it is said alike."""
 
 import math
+import reprlib
 from collections.abc import Mapping
 from numbers import Integral, Real
 from os import PathLike
@@ -94,7 +95,8 @@ def check_tensor(name: str, given: object) -> None:
 def check_function(name: str, given: object) -> None:
     """Raises TypeError for what cannot be called, the name of a function say."""
     if not callable(given):
-        raise TypeError(f"{name} must be a function; got {given!r}.")
+        # Tables of numbers, which are not functions either, are not printed whole.
+        raise TypeError(f"{name} must be a function; got {reprlib.repr(given)}.")
 
 
 def check_activations(**given: object) -> None:
