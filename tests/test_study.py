@@ -133,19 +133,43 @@ def test_the_chosen_trial_is_the_run_of_its_seed(places, monkeypatch):
     assert row["cpu_seconds"] >= 0.5 * best["cpu_seconds"] > 0  # of its training
 
 
-def test_a_run_whose_parameters_are_on_another_machine_is_trained_again(places):
+def test_a_run_whose_parameters_are_on_another_machine_is_trained_again(places, monkeypatch):
     first = train.run_once(RUN, PARAMS, places)
     assert train.run_once(RUN, PARAMS, places) is None
-    train.best_of(RUN, PARAMS, places).unlink()
+    best = train.best_of(RUN, PARAMS, places)
+    before = torch.load(best, weights_only=True)
+    best.unlink()
     assert not train.is_done(RUN, PARAMS, places)
     # As if it was killed while at it: the best so far is there, but the run is not over.
-    best = train.best_of(RUN, PARAMS, places)
     best.write_bytes(b"")
     (best.parent / "last.ckpt").write_bytes(b"")
     assert not train.is_done(RUN, PARAMS, places)
     best.unlink(), (best.parent / "last.ckpt").unlink()
-    again = train.run_once(RUN, PARAMS, places)
-    assert again["validation"] == first["validation"]
+
+    seen, fit = Epochs(), train.fit
+    monkeypatch.setattr(train, "fit", lambda *a, **k: fit(*a, **k, callbacks=[seen]))
+    assert train.run_once(RUN, PARAMS, places) == first
+    assert seen.begun == list(range(first["best_epoch"] + 1))
+    assert rows_of(places) == [first]
+    again = torch.load(best, weights_only=True)
+    assert before.keys() == again.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(again[name], value, rtol=0, atol=0)
+    assert sorted(path.name for path in best.parent.iterdir()) == ["best.pt", "history.csv"]
+
+
+@pytest.mark.parametrize(("epochs", "by"), [(0, 2e-4), (-1, 0.0)])
+def test_a_run_that_ranks_otherwise_on_this_machine_gets_another_row(places, epochs, by):
+    first = train.run_once(RUN, PARAMS, places)
+    assert first["best_epoch"] >= 1
+    ndcg = first["validation"]["ndcg@20"] + by
+    there = first | {"validation": {"ndcg@20": ndcg}, "best_epoch": first["best_epoch"] + epochs}
+    (places.results / "runs.jsonl").write_text(json.dumps(there) + "\n")
+    train.best_of(RUN, PARAMS, places).unlink()
+    row = train.run_once(RUN, PARAMS, places)
+    for name in ("validation", "curve", "best_epoch"):
+        assert row[name] == first[name]
+    assert rows_of(places) == [there, row]
     assert train.is_done(RUN, PARAMS, places)
 
 

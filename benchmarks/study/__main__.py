@@ -40,10 +40,11 @@ from .grid import (
     Run,
     effort,
 )
+from .machine import checkout
 from .measure import MEASURED, measure, plan
 from .progress import count, grid, show
 from .store import Row
-from .train import checkout, run_once
+from .train import run_once
 from .tune import tune, tuned
 
 

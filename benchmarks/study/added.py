@@ -7,9 +7,10 @@ from sgfd.evaluation import evaluate, with_popularity
 from .confirm import log_read, scores_of
 from .effects import Arms, change, effects, finished, per_user, table
 from .grid import PRIMARY, Places, Run
+from .machine import checkout
 from .stats import effect
 from .store import Row, add_row, left_to_do, read_rows, row_of, save_users
-from .train import checkout, for_validation, users_of
+from .train import for_validation, users_of
 from .tune import tuned
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -15,8 +15,9 @@ from sgfd.release import published_metrics
 
 from .baselines import Scorer
 from .grid import FOR_VALIDATION, PRIMARY, Params, Places, Run, digest
+from .machine import git
 from .store import Row, add_row, left_to_do, load_users, read_rows, row_of, save_users
-from .train import for_validation, git, is_done, loaded, scorer, users_of
+from .train import for_validation, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
 
 # Where the users' metrics of a reading are.

@@ -7,9 +7,10 @@ from sgfd.training import fit
 
 from .arms import arms_of
 from .grid import DATA, Places, Run, batch_size, effort, trials_of
+from .machine import Clock, surroundings
 from .space import OURS, RATE, REGULARIZATION, nothing
 from .store import Row, add_row, read_rows
-from .train import NEGATIVES, Clock, catalog, for_validation, surroundings
+from .train import NEGATIVES, catalog, for_validation
 
 # Until runs tell: the share of max_epochs that a run takes before patience ends it.
 SHARE = 0.4

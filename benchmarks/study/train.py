@@ -1,22 +1,15 @@
 """One training, its row and its files. A killed one goes on where it was."""
 
-import contextlib
-import hashlib
-import os
-import platform
-import subprocess
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from benchmarks.memory import peak_mb
-from lightning import Callback
 from scipy.sparse import csr_array, diags_array
 from torch import nn
 
@@ -26,32 +19,11 @@ from sgfd.evaluation import evaluate
 from sgfd.training import FitResult, fit
 
 from .arms import arms_of
-from .grid import DATA, Params, Places, Run, batch_size, digest, effort, patience
+from .grid import DATA, PRIMARY, Params, Places, Run, batch_size, digest, effort, patience
+from .machine import Clock, device_of, forget_peak, surroundings
 from .store import Row, add_row, lock_of, locked, read_rows, row_of, save_users
 
 NEGATIVES = {"bm3": 0, "maml": 4}
-PACKAGES = ("sgfd", "torch", "torch-geometric", "numpy", "scipy", "lightning", "optuna")
-
-
-class Clock(Callback):
-    """Seconds of training; in the checkpoint, so that those before a kill count."""
-
-    def __init__(self) -> None:
-        self.before = {"seconds": 0.0, "cpu_seconds": 0.0}
-        self.start = self._now()
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.spent()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.before = dict(state_dict)
-
-    def spent(self) -> dict[str, float]:
-        now = self._now()
-        return {name: self.before[name] + now[name] - self.start[name] for name in now}
-
-    def _now(self) -> dict[str, float]:
-        return {"seconds": time.perf_counter(), "cpu_seconds": time.process_time()}
 
 
 def catalog(run: Run, root: Path) -> Dataset:
@@ -107,11 +79,41 @@ def users_of(run: Run, part: str, places: Places) -> Path:
 
 
 def run_once(run: Run, params: Params, places: Places) -> Row | None:
-    """Trains a run; None if it is done already, or another process is at it."""
+    """Trains a run; None if it is done already, or another process is at it.
+
+    Of a run with a row from another machine only the parameters are missing: it is trained to the
+    row's best epoch, and whole (with another row) only if it does not rank as it did there.
+    """
     with locked(lock_of(run, places)) as mine:
         if not mine or is_done(run, params, places):
             return None
+        row = row_of(run, params, read_rows(places.results / "runs.jsonl"))
+        begun = (folder_of(run, params, places) / "last.ckpt").exists()
+        if row is not None and not begun and _again(row, run, params, places):
+            return row
         return train(run, params, places)
+
+
+def _again(row: Row, run: Run, params: Params, places: Places) -> bool:
+    """Whether a run of which there is a row gives the same; then its parameters are there."""
+    data = for_validation(catalog(run, places.root), run)
+    model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
+    best = best_of(run, params, places)
+    folder = best.parent / "again"
+    result = fit_of(run, params)(
+        model,
+        data,
+        max_epochs=row["best_epoch"] + 1,
+        directory=folder,
+        resume=(folder / "last.ckpt").exists(),
+    )
+    # scorer(model), as rows and readings rank: not by the epoch's own evaluation.
+    found = evaluate(scorer(model), data.valid, seen=data.train, device=device_of(model)).means()
+    same = abs(found[PRIMARY] - row["validation"][PRIMARY]) < 1e-4
+    if same and result.best_epoch == row["best_epoch"]:
+        (folder / "best.pt").replace(best)
+    shutil.rmtree(folder)
+    return best.exists()
 
 
 def is_done(run: Run, params: Params, places: Places, *, rows: Sequence[Row] | None = None) -> bool:
@@ -147,7 +149,7 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
 
     With a trial's number it is a row of trials.jsonl. A run that was a trial is not trained again.
     """
-    _forget_peak()
+    forget_peak()
     clock = Clock()
     data = for_validation(catalog(run, places.root), run)
     model = arms_of(run.backbone)[run.arm].build(data, run.backbone, params, run.seed)
@@ -170,7 +172,7 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
                 raise
             row |= {"validation": {"ndcg@20": 0.0}, "diverged": str(error)}
     if "diverged" not in row:
-        ranked = evaluate(scorer(model), data.valid, seen=data.train, device=_device(model))
+        ranked = evaluate(scorer(model), data.valid, seen=data.train, device=device_of(model))
         row["validation"] = ranked.means()
         if trial is None:
             save_users(users_of(run, "validation", places), ranked)
@@ -195,48 +197,3 @@ def train(run: Run, params: Params, places: Places, *, trial: int | None = None)
     if trial is None:
         (folder / "last.ckpt").unlink(missing_ok=True)  # best.pt is what the test reads
     return row
-
-
-def surroundings(model: Any) -> Row:
-    """Versions, commit and machine."""
-    return {
-        "versions": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        **checkout(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} used",
-        "device": str(_device(model)),
-    }
-
-
-@cache
-def checkout() -> Row:
-    """What is running; asked first when a process starts, since files may change under it."""
-    changed = bool(git("status", "--porcelain", "--", "src"))
-    return {"commit": git("rev-parse", "HEAD"), "changed": changed, "program": program()}
-
-
-def program() -> str:
-    """A digest of the study's files that numbers depend on."""
-    names = ("arms", "baselines", "grid", "inputs", "models", "space", "train", "tune")
-    files = [Path(__file__).with_name(f"{name}.py") for name in names]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-
-
-def git(*arguments: str, at: Path = Path(__file__).parent) -> str:
-    """What git says about this checkout, or nothing outside of one."""
-    top = ["git", "-C", str(at)]
-    found = subprocess.run([*top, "rev-parse", "--show-toplevel"], capture_output=True, text=True)
-    if found.returncode:
-        return ""
-    command = ["git", "-C", found.stdout.strip(), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _device(model: Any) -> torch.device:
-    return next(model.parameters()).device if isinstance(model, nn.Module) else torch.device("cpu")
-
-
-def _forget_peak() -> None:
-    """Starts the peak anew, where the system lets a process do so (Linux)."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")

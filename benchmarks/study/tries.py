@@ -15,10 +15,11 @@ from sgfd.training import Schedule, decay, warm_up
 
 from .grid import PRIMARY, Places, Run, batch_size, effort
 from .inputs import behavior_labels, labels_shuffled
+from .machine import Clock, surroundings
 from .models import STUDENTS, UNIT_ROWS, WITHOUT, plain
 from .space import OURS
 from .store import Row, add_row, read_rows
-from .train import Clock, catalog, fit_of, for_validation, surroundings
+from .train import catalog, fit_of, for_validation
 from .tune import choice_of
 from .why import gradients
 
