@@ -328,7 +328,20 @@ CASES = {
          "modality must be of ['image', 'text']; got 'imgae'."),
         ("items out of range", ValueError, lambda: distilled().distillation_loss(torch.tensor([N])),
          "items must be in 0..23; got 24..24. If items are numbered after users, subtract the "
-         "users."),
+         "users; if one of them stands for padding, leave it out."),
+        ("a batch in a list", ValueError, lambda: distilled().distillation_loss([1] * 9000),
+         "of at least one int64 (or int32) item index; got [1, 1, 1, 1, 1, 1, ...]."),
+        ("a label too few", ValueError, lambda: distilled(labels=y()[:-1]),
+         "There must be one label and one row of features for each item; got 23 labels, and "
+         "features of 24 rows."),
+        ("one class for all", ValueError, lambda: distilled(labels=ints(N)),
+         "labels must be of at least two classes; got one, 0, which tells no item from another."),
+        ("a recommender without parameters", ValueError,
+         lambda: sgfd.distill(vbpr().to("meta"), x(), y()),
+         "backbone must have its parameters before distill(); they are on the meta device"),
+        ("a layer that has no width yet", sgfd.NoLayerError,
+         lambda: sgfd.distill(nn.ModuleDict({"image": nn.LazyLinear(4)}), x(), y()),
+         "image: nn.LazyLinear, of no width yet (run the recommender once before distill())"),
     ],
     "data": [
         ("pairs below 0", ValueError, lambda: arrays(train=[(0, -1)]),
@@ -474,6 +487,10 @@ CASES = {
         ("a model for its scores", TypeError, lambda: evaluate(scores=vbpr()),
          "scores must be a function from users to scores of all items; got a model. Pass its "
          "method: model.scores."),
+        ("a distilled model for its scores", TypeError,
+         lambda: evaluate(scores=sgfd.distill(nn.ModuleDict({"text": nn.Linear(5, 2)}),
+                                              {"text": x()["text"]}, y())),
+         "got what distill() returns, which is called for its loss. Pass the recommender's"),
         ("scores of NaN", ValueError, lambda: evaluate(scores=lambda users: scores(users) * NAN),
          "scores must not be NaN; the score of user"),
         ("vectors of other items", ValueError, lambda: evaluate(scores=(z(USERS, 2), z(N + 1, 2))),

@@ -32,9 +32,11 @@ from sgfd._problems import CachedScoresWarning as CachedScoresWarning
 from sgfd._problems import DistillationWarning as DistillationWarning
 from sgfd._problems import ForeignRowsWarning as ForeignRowsWarning
 from sgfd._problems import IdleTeacherWarning as IdleTeacherWarning
+from sgfd._problems import NoDistillationWarning as NoDistillationWarning
 from sgfd._problems import NoGradientWarning as NoGradientWarning
 from sgfd._problems import NoLayerError as NoLayerError
 from sgfd._problems import OtherFeaturesWarning as OtherFeaturesWarning
+from sgfd._problems import OtherItemsWarning as OtherItemsWarning
 from sgfd._problems import ProjectionError as ProjectionError
 from sgfd._problems import UnusedStudentWarning as UnusedStudentWarning
 from sgfd._projections import find_projections as find_projections

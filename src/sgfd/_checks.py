@@ -106,6 +106,20 @@ def check_activations(**given: object) -> None:
             check_function(name, function)
 
 
+def check_order(name: str, given: object) -> None:
+    """Raises ValueError for a pandas object whose index says another order than its rows."""
+    index = getattr(given, "index", None)
+    if index is None or callable(index):  # a list's method
+        return
+    rows = len(index)
+    if not np.array_equal(np.asarray(index), np.arange(rows)):
+        raise ValueError(
+            f"{name} are taken by position, item by item, and the index of this "
+            f"{type(given).__qualname__} is not 0..{rows - 1}. Pass its .to_numpy() if the rows "
+            "come as the items do, or else .reindex(item_ids).to_numpy()."
+        )
+
+
 def check_sparse(name: str, given: object) -> None:
     """Raises TypeError for what is no SciPy sparse matrix: pairs would be taken for one."""
     from scipy.sparse import issparse

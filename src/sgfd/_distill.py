@@ -1,5 +1,6 @@
 """Putting students into a recommender."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -12,7 +13,7 @@ from sgfd._features import FeatureSource
 from sgfd._loss import SGFDLoss
 from sgfd._projections import find_projections
 from sgfd._seed import seeded
-from sgfd._sources import as_source, missing_masks, width_of
+from sgfd._sources import as_source, check_lengths, missing_masks, width_of
 from sgfd._student import FeatureStudent
 from sgfd._substitute import MakeStudent, check_student, distillable, is_wrapped, makers, put
 from sgfd._targets import ItemLabels, check_fit, count_classes, default_loss, read_labels
@@ -58,7 +59,8 @@ def distill(
             ours read it as the mean of the rows that are there.
         labels: semantic labels, of one of three kinds. One per item, (num_items,): class indices
             with -1 for unknown, or strings with None for unknown (then ``encode_labels`` gives
-            the indices; integers stay what they are). Multi-hot, (num_items, C): 1 where an item
+            the indices; integers stay what they are), by position: a pandas Series in another
+            order than its index is refused. Multi-hot, (num_items, C): 1 where an item
             has the class, 0 where not, a row of -1 where unknown. A hierarchy, ``{level: labels
             one per item}``.
         missing: ``{modality: (num_items,) bool}``, True where the item lacks it, for features
@@ -90,9 +92,13 @@ def distill(
     Raises:
         ProjectionError: if a layer is not found (``NoLayerError``) or not certain
             (``AmbiguousLayerError``); the message lists candidates.
-        ValueError: for features, labels or options that do not fit each other, and for layers
-            with hooks, which a replacement would drop.
+        ValueError: for features, labels or options that do not fit each other, for layers
+            with hooks, which a replacement would drop, and for layers on the meta device.
         TypeError: for layers that are not exactly ``nn.Linear``, and for arguments of other types.
+
+    Warns:
+        UserWarning: if the recommender has attributes that the result's own hide (``encode``, say).
+        DistillationWarning: later, in the first steps, for what docs/troubleshooting.md lists.
 
     Example:
         >>> from sgfd import distill
@@ -123,6 +129,7 @@ def distill(
         raise TypeError(f"teacher must be a SemanticTeacher; got {_name(teacher)}.")
     targets = read_labels(labels)
     num_items = len(targets.labels)
+    check_lengths(features, num_items)
     sources = {m: as_source(backbone, m, source, num_items) for m, source in features.items()}
     widths = {m: width_of(backbone, source) for m, source in sources.items()}
     found = find_projections(backbone, widths, projections=projections)
@@ -142,6 +149,11 @@ def distill(
             f"{teacher.in_features} and gives {teacher.out_features}."
         )
     weight = next(iter(layers.values())).weight
+    if weight.is_meta:
+        raise ValueError(
+            "backbone must have its parameters before distill(); they are on the meta device, and "
+            "to_empty() would empty labels and features too. Call it, and initialize, first."
+        )
     if loss is None:
         loss = default_loss(targets, sizes)
     check_fit(loss, targets, sizes, weight)
@@ -151,6 +163,7 @@ def distill(
     for m, layer in layers.items():
         check_student(m, students[layer], layer, teacher)
     put(backbone, students)
+    _warn_of_hidden(backbone)
     return Distilled(
         backbone,
         teacher.to(weight),
@@ -166,6 +179,19 @@ def distill(
 
 def _name(value: object) -> str:
     return type(value).__qualname__
+
+
+def _warn_of_hidden(backbone: nn.Module) -> None:
+    ours = {*dir(Distilled), "teacher", "sgfd_loss", "student_paths", "backbone"}
+    ours -= {*dir(nn.Module), *dir(object)}
+    names = [name for name in sorted(ours) if name[0] != "_" and hasattr(backbone, name)]
+    if names:
+        warnings.warn(
+            f"The recommender has {', '.join(map(repr, names))}, and what distill() returns has "
+            "its own by that name, which hides it: the recommender's is at "
+            f"model.backbone.{names[0]}.",
+            stacklevel=3,
+        )
 
 
 def _check_loss(

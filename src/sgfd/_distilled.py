@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sgfd._adapt import add_to_loss, distinct_items, item_indices
+from sgfd._adapt import add_to_loss, attribute, distinct_items, named_items, of_backbone
 from sgfd._checks import check_mapping
 from sgfd._features import FeatureSource, FeatureTable
 from sgfd._loss import SGFDLoss, SGFDTerms
@@ -15,7 +15,7 @@ from sgfd._rows import Rows
 from sgfd._saving import Saving
 from sgfd._sources import in_chunks, live, mask_shares, new_rows, read_rows
 from sgfd._student import FeatureStudent
-from sgfd._substitute import student_at
+from sgfd._substitute import student_at, take_back
 from sgfd._teacher import SemanticTeacher
 from sgfd._watch import Watch
 
@@ -56,11 +56,11 @@ class Distilled(Saving):
         self.student_paths = dict(projections)
         self.register_buffer("_labels", labels, persistent=False)
         self.register_buffer("_missing", missing, persistent=False)
-        self._tables = nn.ModuleDict(
-            {m: table for m, table in sources.items() if isinstance(table, FeatureTable)}
-        ).to(labels.device)
+        tables = {m: table for m, table in sources.items() if isinstance(table, FeatureTable)}
+        self._tables = nn.ModuleDict(tables).to(labels.device)
         self._live = {m: path for m, path in sources.items() if isinstance(path, str)}
         self._items, self._loss_method = items, loss_method
+        self._unwrapped: dict[str, FeatureStudent] = {}
         self._watch = Watch(backbone, teacher, self.student_paths, len(labels))
         students = {m: student_at(backbone, path) for m, path in projections.items()}
         # One for each student, and before the watches, which put a view in place of the output.
@@ -74,7 +74,8 @@ class Distilled(Saving):
         """The student of a modality, where the recommender has it."""
         if modality not in self.student_paths:
             raise ValueError(f"modality must be of {list(self.student_paths)}; got {modality!r}.")
-        return student_at(self.backbone, self.student_paths[modality])
+        path = self.student_paths[modality]
+        return self._unwrapped.get(modality) or student_at(self.backbone, path)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the backbone's forward returns, plus the distillation loss if it is the loss."""
@@ -98,9 +99,9 @@ class Distilled(Saving):
                 "distillation_loss(items) in your loop. A loaded one: items= at from_pretrained()."
             )
         # Before the backbone's loss: some models change the batch in place.
-        items = item_indices(self._items(*args, **kwargs)).clone()
-        backbone = self.backbone
-        own = backbone if self._loss_method == "forward" else getattr(backbone, self._loss_method)
+        items = named_items(self._items, self._loss_method, *args, **kwargs).clone()
+        name, model = self._loss_method, self.backbone
+        own = model if name == "forward" else getattr(model, name)
         with kept(self._products, self._tables):
             loss = own(*args, **kwargs)
             terms = self._terms(items, recommending=True)
@@ -126,6 +127,7 @@ class Distilled(Saving):
         return self._terms(items, recommending=False)
 
     def _terms(self, items: Tensor, *, recommending: bool) -> SGFDTerms:
+        self._watch.loss_taken()
         rows, _, counts = distinct_items(items, self._labels, look=self._watch.looking)
         read = {m: self._rows(m, rows) for m in self.student_paths}
         features = {m: x for m, (x, _) in read.items()}
@@ -189,10 +191,15 @@ class Distilled(Saving):
         return encoded
 
     def unwrap(self) -> nn.Module:
-        """The recommender, with its students in place of the layers they took over."""
+        """The recommender alone, with the layers that it had, of the Parameters as they are now.
+
+        A student that computes something else than its layer (``paper_student``) stays.
+        """
         for hook in self._hooks:
             hook.remove()
         self._watch.ended = True
+        self._unwrapped = {m: self.student(m) for m in self.student_paths}
+        take_back(self.backbone, self._unwrapped.values())
         return self.backbone
 
     def extra_repr(self) -> str:
@@ -200,11 +207,10 @@ class Distilled(Saving):
         return mask_shares(self._missing, self.student_paths)
 
     def _rows(self, modality: str, rows: Tensor) -> Rows:
-        x, present = read_rows(self._source(modality), rows, self.student(modality).weight)
-        if self._missing is not None:
-            there = ~self._missing[list(self.student_paths).index(modality), rows]
-            present = there if present is None else present & there
-        return Rows(x, present)
+        masks = self._missing
+        mask = None if masks is None else masks[list(self.student_paths).index(modality)]
+        like = self.student(modality).weight
+        return read_rows(self._source(modality), rows, like, missing=mask)
 
     def _embed(self, modality: str, x: Tensor, rows: Tensor) -> Tensor:
         student, source = self.student(modality), self._source(modality)
@@ -216,11 +222,9 @@ class Distilled(Saving):
         return cast("FeatureTable", self._tables[modality])
 
     def _gather(self, of: Callable[[str, Rows], Tensor], size: int) -> dict[str, Tensor]:
-        chunks = in_chunks(len(self._labels), size, self._labels.device)
-        return {
-            m: torch.cat([of(m, self._rows(m, rows)).cpu() for rows in chunks])
-            for m in self.student_paths
-        }
+        every = in_chunks(len(self._labels), size, self._labels.device)
+        names = self.student_paths
+        return {m: torch.cat([of(m, self._rows(m, x)).cpu() for x in every]) for m in names}
 
     def _read(self, modality: str, x: Tensor) -> Tensor:
         # Not by calling the student: its hooks watch what the recommender does.
@@ -236,15 +240,11 @@ class Distilled(Saving):
             return lambda *args, **kwargs: self.loss_and_terms(*args, **kwargs)[0]
         if name == "items_of" and not hasattr(backbone, name):
             return self._items  # what distill() was told, for ``prefetched``
-        return getattr(backbone, name)
+        return attribute(backbone, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets the recommender's attributes where they are read, as a trainer of its own may."""
-        own = self.__dict__
-        modules, buffers = own.get("_modules", {}), own.get("_buffers", {})
-        backbone = modules.get("backbone")
-        ours = name in own or name in modules or name in buffers or hasattr(type(self), name)
-        if backbone is None or ours or not hasattr(backbone, name):
-            super().__setattr__(name, value)
+        if of_backbone(self, name):
+            setattr(self.backbone, name, value)
         else:
-            setattr(backbone, name, value)
+            super().__setattr__(name, value)

@@ -1,6 +1,7 @@
 """Semantic labels, from what a catalog has to what a loss takes."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import NamedTuple, cast
@@ -9,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgfd._checks import check_integer
+from sgfd._checks import check_integer, check_order
+
+# What is left of an unknown label that was made a string.
+_LOST = ("nan", "none", "null", "<na>")
 
 
 class EncodedLabels(NamedTuple):
@@ -36,7 +40,10 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
 
     Raises:
         TypeError: if it is no sequence of labels, one for each item.
-        ValueError: if no label is known.
+        ValueError: if no label is known, or a pandas Series has another order than its index.
+
+    Warns:
+        UserWarning: for a class named "nan", "None" or the like.
 
     Example:
         >>> from sgfd import encode_labels
@@ -50,6 +57,12 @@ def encode_labels(values: Iterable[object]) -> EncodedLabels:
     classes = tuple(sorted({name for name in names if name is not None}))
     if not classes:
         raise ValueError(f"At least one label must be known; got {len(names)} unknown ones.")
+    if lost := [name for name in classes if name.lower() in _LOST]:
+        warnings.warn(
+            f"labels have a class named {lost[0]!r}, {names.count(lost[0])} items. If that says "
+            "unknown, give None or NaN itself, not its name (pandas: before astype(str)).",
+            stacklevel=2,
+        )
     index = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([-1 if name is None else index[name] for name in names])
     return EncodedLabels(labels, classes)
@@ -62,6 +75,7 @@ def listed(values: object) -> list[object]:
         TypeError: for what is no sequence of single labels.
     """
     labels: list[object] = []
+    check_order("labels", values)
     if isinstance(values, (Tensor, np.ndarray)):
         fits = values.ndim == 1
         labels = values.tolist() if fits else []

@@ -34,12 +34,20 @@ class OtherFeaturesWarning(DistillationWarning):
     """A student's layer is given other features than ``distill`` was."""
 
 
+class OtherItemsWarning(DistillationWarning):
+    """A student's layer is given other items than the distillation loss is told of."""
+
+
 class UnusedStudentWarning(DistillationWarning):
     """The recommender never calls a student."""
 
 
 class NoGradientWarning(DistillationWarning):
     """The recommendation loss sends a student no gradient."""
+
+
+class NoDistillationWarning(DistillationWarning):
+    """The recommender is trained, and no distillation loss is taken."""
 
 
 class IdleTeacherWarning(DistillationWarning):

@@ -70,7 +70,7 @@ def find_projections(
         other = taken.setdefault(layer, m)
         if other != m and not (m in given and other in given):
             raise AmbiguousLayerError(
-                f"{found[m]!r} is the only layer of a width that {other!r} and {m!r} share. "
+                f"{found[m]!r} is the only nn.Linear of a width that {other!r} and {m!r} share. "
                 f"If both are read through it, say so: projections={{{other!r}: {found[m]!r}, "
                 f"{m!r}: {found[m]!r}}}; if their concatenation is, pass it as one modality."
                 + _candidates(backbone)
@@ -141,7 +141,9 @@ def _check_named(backbone: nn.Module, modality: str, width: int, path: str) -> N
 def _candidates(backbone: nn.Module) -> str:
     """Every layer that could be meant, and every bare parameter that could not."""
     lines = [
-        f"  {path}: nn.Linear {module.in_features} -> {module.out_features}"
+        f"  {path}: nn.LazyLinear, of no width yet (run the recommender once before distill())"
+        if isinstance(module, nn.LazyLinear)
+        else f"  {path}: nn.Linear {module.in_features} -> {module.out_features}"
         for path, module in backbone.named_modules(remove_duplicate=False)
         if isinstance(module, nn.Linear)
     ] or ["  (no nn.Linear at all)"]

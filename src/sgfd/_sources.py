@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._checks import check_integer, check_mapping
+from sgfd._checks import check_integer, check_mapping, check_order
 from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
 from sgfd._rows import Rows, mean_row, missing_rows
 
@@ -46,6 +46,16 @@ def live_shape(backbone: nn.Module, path: str) -> tuple[int, int]:
             "with missing= which they are."
         )
     return shape
+
+
+def check_lengths(features: "Mapping[str, FeatureSource | str]", num_labels: int) -> None:
+    """Raises ValueError where all features have one number of rows, and there are other labels."""
+    lengths = {len(x) for x in features.values() if getattr(x, "ndim", 0) == 2}
+    if len(lengths) == 1 and lengths != {num_labels}:
+        raise ValueError(
+            f"There must be one label and one row of features for each item; got {num_labels} "
+            f"labels, and features of {lengths.pop()} rows."
+        )
 
 
 def as_source(
@@ -88,6 +98,7 @@ def missing_masks(
         )
     masks = torch.zeros(len(modalities), num_items, dtype=torch.bool)
     for m, given in missing.items():
+        check_order(f"missing[{m!r}]", given)
         try:
             mask = torch.as_tensor(given)
         except (TypeError, ValueError, RuntimeError):
@@ -112,12 +123,21 @@ def mask_shares(masks: Tensor | None, modalities: Iterable[str]) -> str:
     return "missing: " + ", ".join(f"{m} {share:.1%}" for m, share in shares.items() if share)
 
 
-def read_rows(source: "Tensor | FeatureTable", rows: Tensor, like: Tensor | None = None) -> Rows:
+def read_rows(
+    source: "Tensor | FeatureTable",
+    rows: Tensor,
+    like: Tensor | None = None,
+    *,
+    missing: Tensor | None = None,
+) -> Rows:
     """Some items' features, on the device and of the dtype of ``like``, and which are there."""
     if isinstance(source, FeatureTable):
         values, present = source.read(rows, None if like is None else like.dtype)
     else:
         values, present = source[rows], None
+    if missing is not None:
+        there = ~missing[rows]
+        present = there if present is None else present & there
     return Rows(values if like is None else values.to(like), present)
 
 

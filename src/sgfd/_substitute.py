@@ -1,6 +1,6 @@
 """Students in the place of layers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, cast
 
 from torch import nn
@@ -21,7 +21,10 @@ def distillable(modality: str, path: str, layer: nn.Module) -> nn.Linear:
     """Checks that a student can take a layer's place."""
     where = f"The layer {path!r} (modality {modality!r})"
     if isinstance(layer, FeatureStudent):
-        raise ValueError(f"{where} is a student already: a backbone can be distilled once.")
+        raise ValueError(
+            f"{where} is a student already: a backbone can be distilled once, and again after "
+            "unwrap(), but for students with an activation or unit rows, which stay."
+        )
     check_adoptable(layer, where)
     return cast("nn.Linear", layer)
 
@@ -77,13 +80,27 @@ def check_student(
             )
 
 
-def put(backbone: nn.Module, students: Mapping[nn.Linear, FeatureStudent]) -> None:
+def put(backbone: nn.Module, layers: Mapping[nn.Linear, nn.Linear]) -> None:
     """Replace each layer wherever it is registered."""
     for parent in list(backbone.modules()):
         # Straight into the table of submodules: setattr would not know a ModuleList's indices.
         for leaf, child in parent._modules.items():
-            if isinstance(child, nn.Linear) and child in students:
-                parent._modules[leaf] = students[child]
+            if isinstance(child, nn.Linear) and child in layers:
+                parent._modules[leaf] = layers[child]
+
+
+def take_back(backbone: nn.Module, students: Iterable[FeatureStudent]) -> None:
+    """Put plain layers, of the same Parameters, where students compute nothing else."""
+    layers: dict[nn.Linear, nn.Linear] = {}
+    for student in students:
+        hooked = any(value for name, value in vars(student).items() if name.endswith("_hooks"))
+        function = (type(student), student.activation, student.normalize)
+        if function == (FeatureStudent, None, False) and not hooked:
+            bias = student.bias is not None
+            layer = nn.Linear(student.in_features, student.out_features, bias, device="meta")
+            layer.weight, layer.bias = student.weight, student.bias
+            layers[student] = layer.train(student.training)
+    put(backbone, layers)
 
 
 def student_at(backbone: nn.Module, path: str) -> FeatureStudent:

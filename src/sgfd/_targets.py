@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgfd._checks import check_integer
+from sgfd._checks import check_integer, check_order
 from sgfd._hierarchy import hierarchy
 from sgfd._labels import class_indices
 from sgfd._loss import SGFDLoss
@@ -175,9 +175,10 @@ def _contract(got: str) -> str:
 
 
 def _one_per_item(labels: "ItemLabels", where: str) -> Tensor:
+    check_order(f"labels{where}", labels)
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "biufc":
-        native = labels.dtype.newbyteorder("=")
-        labels = torch.from_numpy(np.ascontiguousarray(labels, dtype=native))
+        # A copy: torch warns of arrays that it must not write to.
+        labels = torch.from_numpy(np.array(labels, dtype=labels.dtype.newbyteorder("=")))
     if isinstance(labels, Tensor) and labels.ndim == 1 and labels.is_floating_point():
         labels = labels.tolist()  # whole numbers, and NaN where unknown
     if not isinstance(labels, Tensor):
@@ -197,6 +198,7 @@ def _one_per_item(labels: "ItemLabels", where: str) -> Tensor:
 
 
 def _multi_hot(labels: "ItemLabels") -> Tensor:
+    check_order("labels", labels)
     if not isinstance(labels, Tensor):
         array = np.asarray(labels)
         if array.dtype.kind not in "biuf":
@@ -222,6 +224,11 @@ def _count(y: Tensor, num_classes: int | None, where: str) -> int:
     if num_classes is None:
         if largest < 0:
             raise ValueError(f"No label{where} is known; pass num_classes= if that is meant.")
+        if largest == 0 and not where:
+            raise ValueError(
+                "labels must be of at least two classes; got one, 0, which tells no item from "
+                "another. Pass num_classes= if there are more."
+            )
         if largest >= len(y):
             raise ValueError(
                 f"labels must count from 0, at most one class per item ({len(y)}) where no "

@@ -9,20 +9,29 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._functional import widen
-from sgfd._inputs import Catalog, check_input
-from sgfd._problems import IdleTeacherWarning, NoGradientWarning, UnusedStudentWarning
+from sgfd._inputs import check_input
+from sgfd._looked_for import Catalog
+from sgfd._problems import (
+    IdleTeacherWarning,
+    NoDistillationWarning,
+    NoGradientWarning,
+    OtherFeaturesWarning,
+    UnusedStudentWarning,
+)
 
-# Losses taken before something that has not happened yet is said not to happen.
+# Losses (or a student's calls) before something that has not happened yet is said not to happen.
 PATIENCE = 50
 
 ReadRows = Callable[[str, Tensor], tuple[Tensor, Tensor | None]]
 
 
 class StudentWatch:
-    """Hooks on a student: what it first reads, and whether the recommendation loss reaches it."""
+    """Hooks on a student: what it first reads, and whether any loss reaches it."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, lonely: Callable[[], None]) -> None:
         self.backbone = backbone
+        self.lonely = lonely  # to be called once, where no distillation loss comes
+        self.calls: int | None = 0  # that train it, until a distillation loss is taken
         self.called = False  # in training, though it were in eval() or without a gradient
         self.ran = False  # with a gradient: the recommender is being trained
         self.reached = False
@@ -46,6 +55,10 @@ class StudentWatch:
             if not (module.training and torch.is_grad_enabled()):
                 return
             self.ran = True
+            if self.calls is not None:
+                self.calls += 1
+                if self.calls == PATIENCE:
+                    self.lonely()
             if self.wants_input and args and args[0].layout == torch.strided:
                 self.wants_input = False
                 # Off its graph, but known to have had one.
@@ -87,11 +100,12 @@ class Watch:
     ) -> None:
         self.backbone, self.teacher, self.paths = backbone, teacher, dict(paths)
         self.num_items = num_items
-        self.students = {m: StudentWatch(backbone) for m in paths}
+        self.students = {m: StudentWatch(backbone, self.no_loss) for m in paths}
         self.taken = self.losses = 0
         self.start: _Probes | None = None
         self.ended = False
         self.other_features: set[str] = set()
+        self.last: Tensor | None = None
 
     @property
     def looking(self) -> bool:
@@ -109,11 +123,7 @@ class Watch:
         """
         if self.ended:
             return
-        for m, student in self.students.items():
-            if (value := student.take()) is not None:
-                catalog = Catalog(m, partial(rows, m), self.num_items, batch)
-                if check_input(value, self._where(m), catalog):
-                    self.other_features.add(m)
+        self._check_inputs(rows, batch)
         # Before the recommender has been run at all, a teacher may be warmed up by itself.
         running = recommending or any(student.ran for student in self.students.values())
         if self.start is None:
@@ -132,6 +142,45 @@ class Watch:
             for m, student in self.students.items():
                 # Once more: features that the recommender changes have moved by now.
                 student.wants_input = m not in self.other_features
+
+    def loss_taken(self) -> None:
+        """To be called once per distillation loss."""
+        if torch.compiler.is_compiling():
+            return
+        for student in self.students.values():
+            student.calls = None
+
+    def no_loss(self) -> None:
+        """Warns that none was taken while a student was trained."""
+        self.loss_taken()  # for all students: once is enough
+        warnings.warn(
+            f"A student was called {PATIENCE} times in training and no distillation loss was "
+            "taken: the recommender trains as if it were plain. Call the loss method on what "
+            "distill() returned, not on the recommender in it (as a training_step of its own does: "
+            "pass that as loss_method=), or add distillation_loss(items) to the loss.",
+            NoDistillationWarning,
+            stacklevel=9,
+        )
+
+    def _check_inputs(self, rows: ReadRows, batch: Tensor) -> None:
+        # A loop that takes this loss before the recommender's has shown the layer the batch before.
+        both = batch if self.last is None else torch.cat([batch, self.last.to(batch.device)])
+        self.last = batch
+        for m, student in self.students.items():
+            if (value := student.take()) is None:
+                continue
+            # Of a layer that reads several modalities, it may be any of them.
+            same = [o for o in self.paths if self._layer(o) is self._layer(m)]
+            found = {
+                o: check_input(
+                    value, self._where(m), Catalog(o, partial(rows, o), self.num_items, both)
+                )
+                for o in same
+            }
+            if all(found.values()) and (problem := found[m]) is not None:
+                warnings.warn(problem.message, problem.category, stacklevel=6)
+                if problem.category is OtherFeaturesWarning:
+                    self.other_features.add(m)
 
     def _check_teacher(self, start: _Probes) -> None:
         now = self._probes(rest=False)

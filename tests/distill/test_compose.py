@@ -280,4 +280,4 @@ def test_distilling_part_of_what_is_distilled_is_refused():
     with pytest.raises(ValueError, match="got Distilled. Distil once"):
         wrap(model)
     with pytest.raises(ValueError, match="is a student already: a backbone can be distilled once"):
-        distill(nn.ModuleDict({"inner": model.unwrap()}), {"image": features()["image"]}, labels())
+        distill(nn.ModuleDict({"inner": model.backbone}), {"image": features()["image"]}, labels())

@@ -1,13 +1,14 @@
 """Whether a layer is given the features that distill() was: what is told apart, and what is not."""
 
-import warnings
+import re
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from sgfd import ForeignRowsWarning, OtherFeaturesWarning
-from sgfd._inputs import Catalog, check_input
+from sgfd import ForeignRowsWarning, OtherFeaturesWarning, OtherItemsWarning
+from sgfd._inputs import check_input
+from sgfd._looked_for import Catalog
 
 N, WIDTH = 1500, 6
 BATCH = torch.arange(40, 90)
@@ -25,12 +26,9 @@ def catalog(given, present=None, batch=BATCH):
 
 
 def said(value, given, **options):
-    """The classes of the warnings, and whether it says that the features are others."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        other = check_input(value, "The layer", catalog(given, **options))
-    assert other == any(w.category is OtherFeaturesWarning for w in caught)
-    return [w.category for w in caught]
+    """The class of the problem, in a list, which is empty where there is none."""
+    problem = check_input(value, "The layer", catalog(given, **options))
+    return [] if problem is None else [problem.category]
 
 
 READ = {"whole": lambda x: x, "a batch": lambda x: x[BATCH]}
@@ -87,9 +85,59 @@ def test_features_that_the_recommender_trains_are_told_at_once():
     given = table()
     trained = given.clone().requires_grad_()
     for read in READ.values():
-        with pytest.warns(OtherFeaturesWarning, match="the recommender trains them.*dotted path"):
-            assert check_input(read(trained), "The layer", catalog(given))
+        problem = check_input(read(trained), "The layer", catalog(given))
+        assert problem.category is OtherFeaturesWarning
+        assert re.search("the recommender trains them.*dotted path", problem.message)
         assert said(read(trained), trained) == []  # read live
         assert said(read(given), trained) == []
     with_users = torch.cat([torch.randn(5, WIDTH, requires_grad=True), given])
     assert said(with_users, given) == [ForeignRowsWarning]  # only users are trained
+
+
+def test_the_same_rows_in_another_order_are_other_features():
+    given = table()
+    problem = check_input(given.flip(0), "The layer", catalog(given))
+    assert problem.category is OtherFeaturesWarning
+    assert "the rows of features['image'] in another order" in problem.message
+    # As many rows as there are items may also be a large batch, with repeats.
+    assert said(given[BATCH.repeat(N // len(BATCH))], given) == []
+    assert said(given.flip(0), given, batch=torch.arange(N)) == []
+
+
+def test_rows_of_other_items_than_the_batchs_are_told():
+    given = table()
+    problem = check_input(given[BATCH + 50], "The layer", catalog(given))
+    assert problem.category is OtherItemsWarning
+    assert "of other items than the distillation loss is told of: 16 of 16" in problem.message
+    # Half of them may be others: a graph's neighbors, say.
+    half = torch.stack([BATCH, BATCH + 50], 1).flatten()
+    assert said(given[half], given) == []
+    # And most, as long as it reads those of the batch, or a quarter of them, too.
+    assert said(given[torch.cat([BATCH, BATCH + 50, BATCH + 100])], given) == []
+    assert said(given[BATCH[:10]], given) == []
+    assert said(given[torch.cat([BATCH[:20], BATCH + 50, BATCH + 100])], given) == []
+    assert said(given[torch.cat([BATCH[:8], BATCH + 50])], given) == [OtherItemsWarning]
+    same = given.clone()
+    same[BATCH + 50] = same[BATCH]  # items with the same features cannot be told apart
+    assert said(same[BATCH + 50], same) == []
+
+
+def test_zeros_stand_for_padding():
+    given = table()
+    padded = given[BATCH].clone()
+    padded[::2] = 0
+    assert said(padded, given) == []
+    assert said(torch.zeros(7, WIDTH), given) == []
+    assert said(torch.cat([torch.zeros(1, WIDTH), given]), given) == []
+    padded[1::2] += 9
+    assert said(padded, given) == [OtherFeaturesWarning]
+
+
+@pytest.mark.parametrize("read", READ.values(), ids=READ)
+def test_nan_that_the_recommender_reads_is_an_error(read):
+    given, present = table(), torch.arange(N) % 5 != 0
+    given[~present] = float("nan")
+    rows = read(given)
+    bad = int(rows.isnan().any(-1).sum())
+    with pytest.raises(ValueError, match=f"The layer was given NaN in {bad} of {len(rows)} rows"):
+        check_input(rows, "The layer", catalog(given.nan_to_num(), present=present))

@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_layer_has_its_own_error():
             wrap(strangers.SeparateBuffers(), projections={"image": path})
     with pytest.raises(sgfd.AmbiguousLayerError, match="2 layers have that width"):
         wrap(strangers.DeadTwin())
-    with pytest.raises(sgfd.AmbiguousLayerError, match="the only layer of a width"):
+    with pytest.raises(sgfd.AmbiguousLayerError, match="the only nn.Linear of a width"):
         find_projections(nn.ModuleDict({"a": nn.Linear(5, 3)}), {"title": 5, "desc": 5})
     with pytest.raises(ProjectionError, match="modalities without features") as error:
         wrap(strangers.SeparateBuffers(), projections={"audio": "image_trs"})
@@ -142,6 +142,113 @@ def test_features_that_are_not_those_given_are_other_features():
     with pytest.warns(sgfd.OtherFeaturesWarning) as caught:
         wrap(Normalizes()).calculate_loss(batch())
     assert f"(largest difference {far:.3g} from the nearest one)" in str(caught[0].message)
+
+
+class Few(strangers.SeparateBuffers):
+    """Reads three items of thirteen at a time, by a loss of another name too."""
+
+    def item_features(self, items=slice(None)):
+        return self.image_trs(self.image_feat[items]) + self.text_trs(self.text_feat[items])
+
+    def calculate_loss(self, items):
+        return self.item_features(items).square().mean()
+
+    def training_step(self, items):
+        return self.calculate_loss(items)
+
+
+def few(given=None, items=lambda items: items, loss_method="calculate_loss"):
+    return wrap(Few(), given, items=items, loss_method=loss_method)
+
+
+def test_items_that_the_loss_is_not_told_of_are_noticed():
+    items = torch.tensor([3, 5, 5, 9])
+    with pytest.warns(sgfd.OtherItemsWarning) as said:
+        few(items=lambda items: items + 1).calculate_loss(items)
+    for warning, m in zip(said, features(), strict=True):
+        text = rf"{m}_trs'.*of features\['{m}'\] of other items .* told of: 4 of 4 looked at"
+        assert re.search(text, str(warning.message))
+    permuted = {m: x.roll(1, 0) for m, x in features().items()}
+    with pytest.warns(sgfd.OtherItemsWarning, match="numbered otherwise than the recommender's"):
+        few(permuted).calculate_loss(items)
+    with pytest.warns(sgfd.OtherFeaturesWarning) as said:
+        wrap(strangers.SeparateBuffers(), permuted).calculate_loss(
+            (torch.tensor([2]), torch.tensor([3]), torch.tensor([4]))
+        )
+    for warning, m in zip(said, features(), strict=True):
+        assert f"the rows of features['{m}'] in another order" in str(warning.message)
+    train_on(few())
+
+
+@pytest.mark.parametrize("first", ["recommendation", "distillation"])
+def test_a_loop_of_its_own_may_take_either_loss_first(first):
+    model = distill(Few(), features(), labels())
+
+    def loss(items):
+        parts = [model.calculate_loss, model.distillation_loss]
+        return sum(part(items) for part in (parts if first == "recommendation" else parts[::-1]))
+
+    train_on(model, loss)
+    other = distill(Few(), features(), labels())
+    with pytest.warns(sgfd.OtherItemsWarning, match="is told of"):
+        train_on(other, lambda i: other.calculate_loss(i) + other.distillation_loss(i + 2))
+
+
+def train_on(model, loss=None, count=60):
+    """On other items at each step: 0 and 3, 1 and 4, and so on."""
+    rows, taken = iter(range(count)), loss or model.calculate_loss
+    steps(model, lambda: taken(torch.tensor([0, 3]) + next(rows) % 8), count)
+
+
+def test_training_without_a_distillation_loss_is_noticed():
+    model = few()
+    with pytest.warns(sgfd.NoDistillationWarning, match="called 50 times .* loss_method=") as said:
+        train_on(model, model.training_step)  # of the recommender: its loss is the plain one
+    assert len(said) == 1  # though there are two students
+    stepping = few(loss_method="training_step")
+    train_on(stepping, stepping.training_step)
+    later = few()
+    train_on(later, later.training_step, count=48)
+    train_on(later)  # and from now on it is distilled
+    train_on(later, later.training_step)
+
+
+class OneLayer(strangers.Stranger):
+    """One layer for two views of one width, as a shared text encoder's."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole = whole
+        self.layer = nn.Linear(6, strangers.DIM)
+        generator = torch.Generator().manual_seed(3)
+        for name in ("title", "body"):
+            self.register_buffer(name, torch.randn(ITEMS, 6, generator=generator))
+
+    def calculate_loss(self, items):
+        if self.whole:
+            return (self.layer(self.title) + self.layer(self.body))[items].square().mean()
+        return (self.layer(self.title[items]) + self.layer(self.body[items])).square().mean()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_layer_of_two_modalities_may_be_given_either(whole):
+    model = OneLayer(whole)
+    one = dict.fromkeys(("title", "body"), "layer")
+    given = {m: getattr(model, m) for m in one}
+    options = {"projections": one, "loss_method": "calculate_loss", "items": lambda items: items}
+    train_on(distill(model, given, labels(), **options))
+    others = {m: x + 0.5 for m, x in given.items()}
+    with pytest.warns(sgfd.OtherFeaturesWarning, match="largest difference"):
+        distill(OneLayer(whole), others, labels(), **options).calculate_loss(torch.tensor([1, 2]))
+
+
+def test_nan_in_the_recommenders_own_table_is_an_error():
+    given = features()
+    given["image"][:4] = torch.nan
+    model = strangers.SeparateBuffers()
+    model.image_feat.copy_(given["image"])
+    with pytest.raises(ValueError, match=f"'image_trs'.*was given NaN in 4 of {ITEMS} rows.*Fill"):
+        wrap(model, given).calculate_loss(batch())
 
 
 @pytest.mark.parametrize("kind", [ReadsTheBatch, AddsItemsOfItsOwn, Shuffles])

@@ -8,7 +8,14 @@ import torch
 from strangers import DIM, ITEMS, USERS, WIDTHS, batch, batch_items, features, labels
 from torch import nn
 
-from sgfd import DistillationWarning, FeatureStudent, ProjectionError, SGFDLoss, distill
+from sgfd import (
+    DistillationWarning,
+    FeatureStudent,
+    ProjectionError,
+    SGFDLoss,
+    distill,
+    paper_student,
+)
 
 REACHED = [
     (strangers.SeparateBuffers, {}, {"image": "image_trs", "text": "text_trs"}),
@@ -251,7 +258,8 @@ def test_a_recommender_keeps_attributes_that_have_the_wrappers_names():
 
     model = Namesake()
     keys = list(model.state_dict())
-    wrapped = wrap(model)
+    with pytest.warns(UserWarning, match="The recommender has 'student_paths', 'teacher', and"):
+        wrapped = wrap(model)
     assert type(model.teacher) is nn.Linear
     assert (model.student_paths, model._items, model._hooks, model._watch) == (1, 2, 3, 4)
     assert list(model.state_dict()) == keys
@@ -309,10 +317,70 @@ def test_a_copy_is_whole_and_independent():
     assert not torch.equal(other.calculate_loss(batch()), wrapped.calculate_loss(batch()))
 
 
-def test_unwrap_gives_the_backbone_back_with_students_in_place():
+def test_unwrap_gives_the_recommender_alone():
     model = strangers.SeparateBuffers()
+    twin, parameters = copy.deepcopy(model), dict(model.named_parameters())
     wrapped = wrap(model)
+    wrapped.eval()
+    before = wrapped.export()
     assert wrapped.unwrap() is model
-    assert isinstance(model.image_trs, FeatureStudent)
-    assert not model.image_trs._forward_pre_hooks
-    assert model.image_trs.out_features == DIM
+    assert [type(m) for m in model.modules()] == [type(m) for m in twin.modules()]
+    assert not model.image_trs.training
+    assert {name: id(p) for name, p in model.named_parameters()} == {
+        name: id(p) for name, p in parameters.items()
+    }
+    # What distill() returned can still say what it knows.
+    for m, x in wrapped.export().items():
+        assert torch.equal(x, before[m])
+    # And it may be distilled anew, with other labels say.
+    again = distill(model, features(), labels().flip(0))
+    assert again.student("image") is model.image_trs
+
+
+def test_unwrap_leaves_students_that_compute_something_of_their_own():
+    model = wrap(strangers.SeparateBuffers(), student={"image": paper_student})
+    scores = model.full_sort_predict(torch.arange(USERS))
+    model.student("text").register_forward_hook(lambda *_: None)
+    backbone = model.unwrap()
+    assert isinstance(backbone.image_trs, FeatureStudent)
+    assert not backbone.image_trs._forward_pre_hooks
+    assert isinstance(backbone.text_trs, FeatureStudent)  # a hook of one's own
+    assert torch.equal(backbone.full_sort_predict(torch.arange(USERS)), scores)
+
+
+@pytest.mark.parametrize("loss", [lambda x: x, lambda x: (x, 1), lambda x: {"loss": x}])
+def test_a_loss_that_is_not_one_number_is_refused(loss):
+    class PerPair(strangers.SeparateBuffers):
+        def calculate_loss(self, interaction):
+            return loss(self.users(interaction[0]).sum(1))
+
+    with pytest.raises(ValueError, match=r"must be one number; got shape \(9,\).*Take its mean"):
+        wrap(PerPair()).calculate_loss(batch())
+
+
+def test_names_that_distill_hides_are_said():
+    class Encodes(strangers.SeparateBuffers):
+        def encode(self, users):
+            return self.users(users)
+
+    with pytest.warns(UserWarning, match=r"has 'encode', and .* at model\.backbone\.encode\."):
+        model = wrap(Encodes())
+    assert model.backbone.encode(torch.arange(2)).shape == (2, DIM)
+
+
+def test_what_only_our_backbones_have_is_said():
+    model = wrap(strangers.SeparateBuffers())
+    assert not hasattr(model, "recommend")
+    with pytest.raises(AttributeError, match="no attribute 'scorer'. That is a method of"):
+        model.scorer()
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'$"):
+        model.nonsense()
+
+
+def test_a_function_of_items_that_takes_other_arguments_says_so():
+    model = wrap(strangers.SeparateBuffers(), items=lambda a, b: a)
+    text = r"items= is called with what calculate_loss\(\) was called with, here 1 positional arg"
+    with pytest.raises(TypeError, match=text):
+        model.calculate_loss(batch())
+    with pytest.raises(TypeError, match="here 0 positional arguments and interaction by name"):
+        model.calculate_loss(interaction=batch())

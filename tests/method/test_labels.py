@@ -2,8 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from sgfd import encode_labels
+from sgfd import distill, encode_labels
 from sgfd._labels import class_indices
+from sgfd.data import Dataset
+
+
+def recommender():
+    return torch.nn.ModuleDict({"image": torch.nn.Linear(3, 2)})
 
 
 def test_strings_become_sorted_class_indices():
@@ -44,6 +49,44 @@ def test_whole_floats_are_the_integers_they_are():
         with pytest.raises(ValueError, match=f"must be whole.*got {broken}. If it names a class"):
             class_indices([0.0, broken])
     assert class_indices([2.0, "b"]).classes == ("2.0", "b")
+
+
+def test_labels_that_say_another_order_than_their_rows_are_refused():
+    pd = pytest.importorskip("pandas")
+    given = pd.Series(["b", "a", "b"], index=[2, 0, 1])
+    text = r"labels.* are taken by position.*of this Series is not 0\.\.2\. Pass its \.to_numpy"
+    x = {"image": torch.eye(3)}
+    for take in (
+        encode_labels,
+        lambda y: distill(recommender(), x, y),
+        lambda y: distill(recommender(), x, {"one": y, "two": ["a", "b", "c"]}),
+        lambda y: Dataset.from_arrays(
+            [(0, 0), (0, 2)], [(0, 1)], features={"a": np.eye(3)}, labels=y
+        ),
+    ):
+        with pytest.raises(ValueError, match=text):
+            take(given)
+    with pytest.raises(ValueError, match="labels are taken by position.*of this DataFrame"):
+        distill(recommender(), x, pd.get_dummies(given))
+    with pytest.raises(ValueError, match=r"missing\['image'\] are taken by position"):
+        distill(recommender(), x, [0, 1, 1], missing={"image": given == "b"})
+    assert encode_labels(given.sort_index()).labels.tolist() == [0, 1, 1]
+    assert encode_labels(given.to_numpy()).labels.tolist() == [1, 0, 1]
+
+
+def test_a_name_that_was_made_of_an_unknown_label_is_warned_of():
+    with pytest.warns(UserWarning, match="have a class named 'nan', 2 items. If that says unknown"):
+        labels, classes = encode_labels(["b", "nan", "a", "nan"])
+    assert classes == ("a", "b", "nan")
+    assert labels.tolist() == [1, 2, 0, 2]
+
+
+def test_labels_that_must_not_be_written_to_are_read():
+    pd = pytest.importorskip("pandas")
+    codes = pd.Categorical(["b", "a", None]).codes
+    codes.setflags(write=False)
+    model = distill(recommender(), {"image": torch.eye(3)}, codes)
+    assert model._labels.tolist() == [1, 0, -1]
 
 
 def test_no_known_label_is_an_error():

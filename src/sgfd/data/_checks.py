@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from sgfd._checks import as_array, check_mapping, check_sparse
+from sgfd._checks import as_array, check_mapping, check_order, check_sparse
 from sgfd._labels import class_indices
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def check_labels(
         if label_names is not None:
             raise ValueError("label_names need labels; got labels=None.")
         return None, ()
+    check_order("labels", labels)
     array = as_array("labels", labels)
     check_names(label_names)
     if array.ndim == 2 and len(array) == num_items and array.shape[1] > 1:

@@ -69,9 +69,11 @@ def evaluate_cold(
             f"split must be what hold_out_items() gives; got {type(split).__qualname__}."
         )
     if not callable(getattr(model, "new_scorer", None)):
+        own = getattr(model, "backbone", model)  # of what distill() returns
         raise TypeError(
-            "model must have new_scorer(features), as VBPR, GRCN and MAML have; "
-            f"{type(model).__qualname__} has none."
+            "model must have scorer() and new_scorer(features), as VBPR, GRCN and MAML have, which "
+            "give functions from users to scores (of known items; of new ones, by their features); "
+            f"{type(own).__qualname__} has no new_scorer."
         )
     known, new = model.scorer(), model.new_scorer(split.features)
     empty = csr_array((split.warm.num_users, split.warm.num_items), dtype=split.target.dtype)

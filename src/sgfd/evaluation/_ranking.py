@@ -154,6 +154,11 @@ def check_scores_function(scores: object) -> None:
             "scores must be a function from users to scores of all items; got a model. "
             "Pass its method: model.scores."
         )
+    if isinstance(scores, nn.Module) and hasattr(scores, "distillation_loss"):
+        raise TypeError(
+            "scores must be a function from users to scores of all items; got what distill() "
+            "returns, which is called for its loss. Pass the recommender's scoring method."
+        )
     if isinstance(scores, (tuple, list)):
         raise TypeError(
             "scores must be a function from users to scores of all items; got a "
