@@ -1,5 +1,6 @@
 """What recommenders of other people's have, and their training losses take and return."""
 
+import inspect
 import reprlib
 from collections.abc import Callable
 from typing import Any
@@ -61,12 +62,25 @@ def named_items(items: Callable[..., Any], method: str, *args: Any, **kwargs: An
     try:
         found = items(*args, **kwargs)
     except TypeError as error:
+        if takes(items, *args, **kwargs):
+            raise  # of what it does, not of how it is called
         by_name = f" and {', '.join(kwargs)} by name" if kwargs else ""
         raise TypeError(
             f"items= is called with what {method}() was called with, here {len(args)} positional "
             f"arguments{by_name}: {error}."
         ) from error
     return item_indices(found)
+
+
+def takes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether a function can be called with these arguments, as far as its signature tells."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:  # of a function that has none
+        pass
+    return True
 
 
 def distinct_items(items: Any, labels: Tensor, *, look: bool) -> Distinct:
@@ -101,7 +115,9 @@ def add_to_loss(loss: Any, extra: Tensor) -> Any:
     return _one(loss) + extra
 
 
-def _one(loss: Any) -> Tensor:
+def _one(loss: Any) -> Any:
+    if isinstance(loss, (int, float)):
+        return loss
     if not isinstance(loss, Tensor):
         raise TypeError(
             "The training loss must be a tensor, a tuple or list that begins with it, or a dict "

@@ -162,8 +162,8 @@ def distill(
     students = {layer: make[m](layer) for m, layer in layers.items()}
     for m, layer in layers.items():
         check_student(m, students[layer], layer, teacher)
+    _warn_of_hidden(backbone)  # which may be an error, so before anything is changed
     put(backbone, students)
-    _warn_of_hidden(backbone)
     return Distilled(
         backbone,
         teacher.to(weight),

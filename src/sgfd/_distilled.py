@@ -74,13 +74,14 @@ class Distilled(Saving):
         """The student of a modality, where the recommender has it."""
         if modality not in self.student_paths:
             raise ValueError(f"modality must be of {list(self.student_paths)}; got {modality!r}.")
-        path = self.student_paths[modality]
-        return self._unwrapped.get(modality) or student_at(self.backbone, path)
+        path, taken_back = self.student_paths[modality], self._unwrapped.get(modality)
+        return student_at(self.backbone, path, taken_back)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the backbone's forward returns, plus the distillation loss if it is the loss."""
         if self._loss_method == "forward":
             return self.loss_and_terms(*args, **kwargs)[0]
+        self._watch.used()
         return self.backbone(*args, **kwargs)
 
     def loss_and_terms(self, *args: Any, **kwargs: Any) -> tuple[Any, SGFDTerms]:
@@ -102,6 +103,7 @@ class Distilled(Saving):
         items = named_items(self._items, self._loss_method, *args, **kwargs).clone()
         name, model = self._loss_method, self.backbone
         own = model if name == "forward" else getattr(model, name)
+        self._watch.begin()
         with kept(self._products, self._tables):
             loss = own(*args, **kwargs)
             terms = self._terms(items, recommending=True)
@@ -127,7 +129,6 @@ class Distilled(Saving):
         return self._terms(items, recommending=False)
 
     def _terms(self, items: Tensor, *, recommending: bool) -> SGFDTerms:
-        self._watch.loss_taken()
         rows, _, counts = distinct_items(items, self._labels, look=self._watch.looking)
         read = {m: self._rows(m, rows) for m in self.student_paths}
         features = {m: x for m, (x, _) in read.items()}
@@ -136,9 +137,11 @@ class Distilled(Saving):
         taught = self.teacher(features, present)
         labels = self._labels.index_select(0, rows).long()  # [rows] would take negative ones
         terms = self.sgfd_loss.terms(taught, learned, labels, counts, present)
-        # Without a gradient (both weights 0: a control) there is nothing to watch over.
-        if self.training and terms.total.requires_grad and not torch.compiler.is_compiling():
-            self._watch.after_loss(self._rows, rows, recommending=recommending)
+        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._watch.trained += 1
+            # Without a gradient (both weights 0: a control) there is nothing to watch over.
+            if terms.total.requires_grad:
+                self._watch.after_loss(self._rows, rows, recommending=recommending)
         return terms
 
     @torch.no_grad()
@@ -155,7 +158,8 @@ class Distilled(Saving):
             ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
             ``numpy.save`` take them.
         """
-        return self._gather(lambda m, x: self._read(m, x.values), chunk_size)
+        # Not by calling the student: its hooks watch what the recommender does.
+        return self._gather(lambda m, x: self.student(m).forward(x.values), chunk_size)
 
     def missing(self, *, chunk_size: int = 1024) -> dict[str, Tensor]:
         """Which items lack which modality, by rows of NaN or ``distill(missing=)``, on the CPU.
@@ -187,13 +191,14 @@ class Distilled(Saving):
         for m, x in features.items():
             weight = self.student(m).weight
             x = new_rows(self._source(m), f"features[{m!r}]", x, weight.shape[1])
-            encoded[m] = self._read(m, x.to(weight))
+            encoded[m] = self.student(m).forward(x.to(weight))
         return encoded
 
     def unwrap(self) -> nn.Module:
-        """The recommender alone, with the layers that it had, of the Parameters as they are now.
+        """The recommender alone, with plain layers of the students' Parameters.
 
-        A student that computes something else than its layer (``paper_student``) stays.
+        A student that does more than a layer (``paper_student``, or one with hooks) stays. The rest
+        of the model goes on working: ``export()`` and ``save_pretrained()``, say.
         """
         for hook in self._hooks:
             hook.remove()
@@ -226,10 +231,6 @@ class Distilled(Saving):
         names = self.student_paths
         return {m: torch.cat([of(m, self._rows(m, x)).cpu() for x in every]) for m in names}
 
-    def _read(self, modality: str, x: Tensor) -> Tensor:
-        # Not by calling the student: its hooks watch what the recommender does.
-        return self.student(modality).forward(x)
-
     def __getattr__(self, name: str) -> Any:
         """The recommender's attributes, its loss method augmented."""
         try:
@@ -240,11 +241,10 @@ class Distilled(Saving):
             return lambda *args, **kwargs: self.loss_and_terms(*args, **kwargs)[0]
         if name == "items_of" and not hasattr(backbone, name):
             return self._items  # what distill() was told, for ``prefetched``
+        self._watch.used()
         return attribute(backbone, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets the recommender's attributes where they are read, as a trainer of its own may."""
-        if of_backbone(self, name):
-            setattr(self.backbone, name, value)
-        else:
-            super().__setattr__(name, value)
+        owner = self.backbone if of_backbone(self, name) else super()
+        owner.__setattr__(name, value)

@@ -1,11 +1,12 @@
 """Whether what a layer was given is what distill() was given as features."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sgfd._looked_for import CHUNK, Catalog, few_are_read, in_order, looked_for, sample_of
+from sgfd._looked_for import CHUNK, Catalog, in_order, looked_for, none_is_read, sample_of
 from sgfd._problems import (
     DistillationWarning,
     ForeignRowsWarning,
@@ -24,12 +25,15 @@ class Problem(NamedTuple):
     message: str
 
 
-def check_input(value: Tensor, where: str, catalog: Catalog) -> Problem | None:
+def check_input(
+    value: Tensor, read: Sequence[Tensor], where: str, catalog: Catalog
+) -> Problem | None:
     """Whether rows that a layer was given are items' features.
 
     Args:
         value: (..., F) all items in order, other rows before or after them allowed for; or the
             batch's items, in any order and as often as they come. With its ``requires_grad``.
+        read: all that the layer was given for this batch; empty where that is not known.
         where: the layer, for the message.
         catalog: the features.
 
@@ -44,7 +48,7 @@ def check_input(value: Tensor, where: str, catalog: Catalog) -> Problem | None:
     num_rows, num_items = len(value), catalog.num_items
     if num_rows == 0:
         return None
-    _check_not_nan(value, where)
+    _check_not_nan(value, where, trained=trained)
     features = f"features[{catalog.modality!r}]"
     advice = (
         ": the student learns from features that the recommender does not read. Pass those that it "
@@ -56,20 +60,24 @@ def check_input(value: Tensor, where: str, catalog: Catalog) -> Problem | None:
         difference, at = in_order(value, sample, num_items)
         if difference == 0:
             beside = torch.cat([value[:at], value[at + num_items :]])
-            if len(beside) and not looked_for(beside, catalog, sample.spread).all_found:
+            # A row of zeros stands for padding.
+            if beside.any() and not looked_for(beside, catalog, sample.spread).all_found:
                 return _foreign(
                     f"{where} was given {num_rows} rows, more than there are items ({num_items})"
                 )
     ordered = num_rows >= num_items and difference == 0
     sought = None if ordered else looked_for(value, catalog, sample.spread)
-    if sought is None or sought.all_found:
+    elsewhere = sought is not None and 2 * sought.of_batch < sought.rows
+    # In a whole table zeros are no padding, but rows that were never filled.
+    unfilled = sought is not None and sought.zeros and num_rows == num_items and elsewhere
+    if sought is None or (sought.all_found and not unfilled):
         if trained:
             return Problem(
                 OtherFeaturesWarning,
                 f"{where} was given {features} with a gradient, which the ones given to distill() "
                 f"have not: the recommender trains them, and they will differ{advice}",
             )
-        if sought is None or 2 * sought.of_batch >= sought.rows:
+        if not elsewhere:
             return None
         if num_rows == num_items:
             return Problem(
@@ -78,14 +86,14 @@ def check_input(value: Tensor, where: str, catalog: Catalog) -> Problem | None:
                 "recommender puts back in order what it makes of them, the teacher learns other "
                 "items' labels: number features and labels as the recommender does its items.",
             )
-        if not few_are_read(value, catalog, sample.spread):
-            return None  # it reads more than these: neighbors in a graph, say
+        if not read or (looked_at := none_is_read(read, catalog, sample.spread)) == 0:
+            return None
         return Problem(
             OtherItemsWarning,
-            f"{where} was given rows of {features} of other items than the distillation loss is "
-            f"told of: {sought.rows - sought.of_batch} of {sought.rows} looked at. Either items= "
-            "names others than the layer reads, or features and labels are numbered otherwise "
-            "than the recommender's items.",
+            f"{where} was given {features} of other items than the distillation loss is told of, "
+            f"of which it read none of {looked_at} looked at. Either items= names others than the "
+            "layer reads, or features and labels are numbered otherwise than the recommender's "
+            "items.",
         )
     if num_rows != num_items:
         # What a recommender holds for items that lack the modality is its own affair.
@@ -104,14 +112,18 @@ def check_input(value: Tensor, where: str, catalog: Catalog) -> Problem | None:
     )
 
 
-def _check_not_nan(value: Tensor, where: str) -> None:
+def _check_not_nan(value: Tensor, where: str, *, trained: bool) -> None:
     bad = sum(int(some.isnan().any(-1).sum()) for some in torch.split(value, CHUNK))
     if bad:
+        cause = (
+            "it trains them: has training diverged?"
+            if trained
+            else "NaN says that an item lacks a modality to distill(), not to the recommender. "
+            "Fill the rows of the table that it reads, and say which they are by rows of NaN in "
+            "features, or by missing=."
+        )
         raise ValueError(
-            f"{where} was given NaN in {bad} of {len(value)} rows, and makes NaN of it: NaN says "
-            "that an item lacks a modality to distill(), not to the recommender. Fill the rows of "
-            "the table that it reads, and say which they are by rows of NaN in features, or by "
-            "missing=."
+            f"{where} was given NaN in {bad} of {len(value)} rows, and makes NaN of it: {cause}"
         )
 
 

@@ -1,6 +1,6 @@
 """Looking for rows that a layer was given among a catalog's features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -55,6 +55,7 @@ class Sought(NamedTuple):
         of_batch: how many of them are rows of the batch's items.
         present: how many of them are rows of items that have the modality.
         difference: the largest one of a value from the nearest row's.
+        zeros: whether there were rows of zeros, which stand for padding, beside others.
         gaps: whether items without the modality were met.
         share: of the batch's items, how many have it.
     """
@@ -64,6 +65,7 @@ class Sought(NamedTuple):
     of_batch: int
     present: int
     difference: float
+    zeros: bool
     gaps: bool
     share: float
 
@@ -98,10 +100,10 @@ def in_order(value: Tensor, sample: Sample, num_items: int) -> tuple[float, int]
 
 def looked_for(value: Tensor, catalog: Catalog, spread: float) -> Sought:
     """Looks for some rows among the batch's items, and among all where that is not enough."""
+    there = torch.cat([some.any(-1) for some in torch.split(value, CHUNK)])
+    zeros = bool(there.any()) and not bool(there.all())
+    value = value[there] if zeros else value
     rows = widen(value[_spread_over(len(value), _SOUGHT, value.device)])
-    rows = rows[rows.any(-1)]  # zeros stand for padding
-    if len(rows) == 0:
-        return Sought(0, 0, 0, 0, 0.0, False, 1.0)
     nearest, gaps, share = torch.full_like(rows[:, 0], torch.inf), False, 1.0
     found, of_batch = nearest < 0, 0
     of_present = found.clone()
@@ -109,14 +111,14 @@ def looked_for(value: Tensor, catalog: Catalog, spread: float) -> Sought:
     for i, items in enumerate((catalog.batch, *torch.split(everything, CHUNK))):
         given, present = catalog.rows(items)
         given = widen(given.detach().to(value.dtype))
-        there = torch.ones_like(items, dtype=torch.bool) if present is None else present
-        share = float(there.float().mean()) if i == 0 else share
-        gaps = gaps or not bool(there.all())
+        has = torch.ones_like(items, dtype=torch.bool) if present is None else present
+        share = float(has.float().mean()) if i == 0 else share
+        gaps = gaps or not bool(has.all())
         distance, at = torch.cdist(rows, given, p=torch.inf).min(1)
         nearest = torch.minimum(nearest, distance)
         alike = _alike(rows, given[at], spread)
         found |= alike
-        of_present |= alike & there[at]
+        of_present |= alike & has[at]
         of_batch = int(found.sum()) if i == 0 else of_batch
         if found.all():
             break
@@ -126,24 +128,28 @@ def looked_for(value: Tensor, catalog: Catalog, spread: float) -> Sought:
         of_batch,
         int(of_present.sum()),
         float(nearest.max()),
+        zeros,
         gaps,
         share,
     )
 
 
-def few_are_read(value: Tensor, catalog: Catalog, spread: float) -> bool:
-    """Whether few of the batch's items are among the rows: less than a quarter.
-
-    Half of them may be of the batch before, and a layer may be called for some after others.
-    """
+def none_is_read(read: Sequence[Tensor], catalog: Catalog, spread: float) -> int:
+    """How many of the batch's items were looked for among rows, if none was found; 0 otherwise."""
     items = catalog.batch[_spread_over(len(catalog.batch), _SOUGHT, catalog.batch.device)]
     given, present = catalog.rows(items)
-    given = widen((given if present is None else given[present]).detach().to(value.dtype))
-    found = torch.zeros(len(given), dtype=torch.bool, device=value.device)
-    for rows in torch.split(value, CHUNK):
-        nearest = torch.cdist(given, widen(rows), p=torch.inf).argmin(1)
-        found |= _alike(widen(rows)[nearest], given, spread)
-    return 4 * int(found.sum()) < len(found)
+    given = widen((given if present is None else given[present]).detach())
+    for rows in (some for value in read for some in torch.split(_flat(value), CHUNK)):
+        if len(given) and len(rows):
+            cast = given.to(rows.dtype).to(given.dtype)
+            nearest = torch.cdist(cast, widen(rows).to(cast), p=torch.inf).argmin(1)
+            if _alike(widen(rows).to(cast)[nearest], cast, spread).any():
+                return 0
+    return len(given)
+
+
+def _flat(value: Tensor) -> Tensor:
+    return value.reshape(-1, value.shape[-1])
 
 
 def _alike(x: Tensor, given: Tensor, spread: float) -> Tensor:

@@ -16,7 +16,7 @@ from sgfd._loss import SGFDLoss
 from sgfd._restore import restore
 from sgfd._saved import write_folder
 from sgfd._student import FeatureStudent
-from sgfd._substitute import MakeStudent, is_wrapped
+from sgfd._substitute import MakeStudent, is_wrapped, student_at
 from sgfd._teacher import SemanticTeacher
 
 
@@ -32,6 +32,7 @@ class Saving(nn.Module):
     _tables: nn.ModuleDict
     _live: dict[str, str]
     _loss_method: str | None
+    _unwrapped: dict[str, FeatureStudent]
 
     def save_pretrained(self, folder: "str | PathLike[str]", *, overwrite: bool = False) -> Path:
         """Write the model to a folder, for ``from_pretrained`` in another process.
@@ -157,7 +158,8 @@ def _config(model: Saving) -> dict[str, Any]:
     import sgfd  # for its version alone
 
     backbone, paths = model.backbone, model.student_paths
-    students = {m: backbone.get_submodule(path) for m, path in paths.items()}
+    taken_back = model._unwrapped
+    students = {m: student_at(backbone, path, taken_back.get(m)) for m, path in paths.items()}
     sources = {m: model._live.get(m) or model._tables[m] for m in paths}
     return {
         "sgfd": sgfd.__version__,
@@ -171,8 +173,8 @@ def _config(model: Saving) -> dict[str, Any]:
             backbone,
             model.teacher,
             model.sgfd_loss,
-            cast("dict[str, FeatureStudent]", students),
+            students,
             cast("dict[str, FeatureTable | str]", sources),
-            set(students.values()),
+            {backbone.get_submodule(path) for path in paths.values()},
         ),
     }

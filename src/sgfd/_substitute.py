@@ -23,7 +23,7 @@ def distillable(modality: str, path: str, layer: nn.Module) -> nn.Linear:
     if isinstance(layer, FeatureStudent):
         raise ValueError(
             f"{where} is a student already: a backbone can be distilled once, and again after "
-            "unwrap(), but for students with an activation or unit rows, which stay."
+            "unwrap(), but for students with an activation, unit rows or hooks, which stay."
         )
     check_adoptable(layer, where)
     return cast("nn.Linear", layer)
@@ -103,8 +103,16 @@ def take_back(backbone: nn.Module, students: Iterable[FeatureStudent]) -> None:
     put(backbone, layers)
 
 
-def student_at(backbone: nn.Module, path: str) -> FeatureStudent:
-    """The student that ``put`` left where a layer was."""
-    student = backbone.get_submodule(path)
-    assert isinstance(student, FeatureStudent)
-    return student
+def student_at(
+    backbone: nn.Module, path: str, taken_back: FeatureStudent | None = None
+) -> FeatureStudent:
+    """The student that ``put`` left where a layer was.
+
+    One that was taken back has the Parameters that the layer has now.
+    """
+    layer = backbone.get_submodule(path)
+    if taken_back is not None and isinstance(layer, nn.Linear):
+        taken_back.weight, taken_back.bias = layer.weight, layer.bias
+        return taken_back
+    assert isinstance(layer, FeatureStudent)
+    return layer

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,70 +18,12 @@ from sgfd._problems import (
     OtherFeaturesWarning,
     UnusedStudentWarning,
 )
+from sgfd._student_watch import PATIENCE, StudentWatch
 
-# Losses (or a student's calls) before something that has not happened yet is said not to happen.
-PATIENCE = 50
+# Distillation losses by which training is known to take them: check_scores() alone takes three.
+_TAKEN = 10
 
 ReadRows = Callable[[str, Tensor], tuple[Tensor, Tensor | None]]
-
-
-class StudentWatch:
-    """Hooks on a student: what it first reads, and whether any loss reaches it."""
-
-    def __init__(self, backbone: nn.Module, lonely: Callable[[], None]) -> None:
-        self.backbone = backbone
-        self.lonely = lonely  # to be called once, where no distillation loss comes
-        self.calls: int | None = 0  # that train it, until a distillation loss is taken
-        self.called = False  # in training, though it were in eval() or without a gradient
-        self.ran = False  # with a gradient: the recommender is being trained
-        self.reached = False
-        self.compiled = False
-        self.wants_input = True
-        self._input: Tensor | None = None
-
-    def attach(self, student: nn.Module) -> list[Any]:
-        """Puts both hooks on, and gives their handles."""
-        return [
-            student.register_forward_pre_hook(self.before),
-            student.register_forward_hook(self.after),
-        ]
-
-    def before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        """A forward pre-hook. ``embed``, which the distillation losses read, does not come here."""
-        if torch.compiler.is_compiling():
-            self.compiled = True  # nothing is known of it then
-        elif self.backbone.training:
-            self.called = True
-            if not (module.training and torch.is_grad_enabled()):
-                return
-            self.ran = True
-            if self.calls is not None:
-                self.calls += 1
-                if self.calls == PATIENCE:
-                    self.lonely()
-            if self.wants_input and args and args[0].layout == torch.strided:
-                self.wants_input = False
-                # Off its graph, but known to have had one.
-                self._input = args[0].detach().requires_grad_(args[0].requires_grad)
-
-    def after(self, _: nn.Module, __: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        """A forward hook."""
-        if torch.compiler.is_compiling() or not self.backbone.training:
-            return None
-        if self.reached or not output.requires_grad:
-            return None
-        # A view: what is made of the output elsewhere (by the distillation loss) does not count.
-        output = output.view_as(output)
-        output.register_hook(self._mark)  # type: ignore[no-untyped-call]
-        return output
-
-    def take(self) -> Tensor | None:
-        """The input, once: it may be as large as the catalog's features."""
-        value, self._input = self._input, None
-        return value
-
-    def _mark(self, gradient: Tensor) -> None:
-        self.reached = self.reached or bool(gradient.any())
 
 
 class _Probes(NamedTuple):
@@ -100,12 +42,12 @@ class Watch:
     ) -> None:
         self.backbone, self.teacher, self.paths = backbone, teacher, dict(paths)
         self.num_items = num_items
-        self.students = {m: StudentWatch(backbone, self.no_loss) for m in paths}
-        self.taken = self.losses = 0
+        self.students = {m: StudentWatch(backbone) for m in paths}
+        self.taken = self.losses = self.trained = 0
+        self.untouched: list[Tensor] | None = _copies(self._of_teacher())
         self.start: _Probes | None = None
         self.ended = False
         self.other_features: set[str] = set()
-        self.last: Tensor | None = None
 
     @property
     def looking(self) -> bool:
@@ -143,37 +85,41 @@ class Watch:
                 # Once more: features that the recommender changes have moved by now.
                 student.wants_input = m not in self.other_features
 
-    def loss_taken(self) -> None:
-        """To be called once per distillation loss."""
-        if torch.compiler.is_compiling():
-            return
-        for student in self.students.values():
-            student.calls = None
+    def begin(self) -> None:
+        """To be called before a loss whose calls of the students are all of one batch."""
+        if not torch.compiler.is_compiling():
+            for student in self.students.values():
+                student.begin()
 
-    def no_loss(self) -> None:
-        """Warns that none was taken while a student was trained."""
-        self.loss_taken()  # for all students: once is enough
-        warnings.warn(
-            f"A student was called {PATIENCE} times in training and no distillation loss was "
-            "taken: the recommender trains as if it were plain. Call the loss method on what "
-            "distill() returned, not on the recommender in it (as a training_step of its own does: "
-            "pass that as loss_method=), or add distillation_loss(items) to the loss.",
-            NoDistillationWarning,
-            stacklevel=9,
-        )
+    def used(self) -> None:
+        """To be called where the result of ``distill`` is used for anything but its loss."""
+        if torch.compiler.is_compiling() or self.untouched is None:
+            return
+        if all(student.steps < PATIENCE for student in self.students.values()):
+            return
+        # A loop of its own may compute the loss from the parts, which moves the teacher.
+        lonely = self.trained < _TAKEN and not _moved(self.untouched, _copies(self._of_teacher()))
+        self.untouched = None
+        if lonely and not self.ended:
+            warnings.warn(
+                f"The recommender was trained for {PATIENCE} steps and no distillation loss was "
+                "taken, as if it were plain. Call the loss method on what distill() returned: a "
+                "method of the recommender that calls it (a training_step, say) calls its own, so "
+                "pass that as loss_method=. Or add distillation_loss(items) to the loss.",
+                NoDistillationWarning,
+                stacklevel=4,
+            )
 
     def _check_inputs(self, rows: ReadRows, batch: Tensor) -> None:
-        # A loop that takes this loss before the recommender's has shown the layer the batch before.
-        both = batch if self.last is None else torch.cat([batch, self.last.to(batch.device)])
-        self.last = batch
         for m, student in self.students.items():
-            if (value := student.take()) is None:
+            # What was read on another device, in a trial call say, is of no use.
+            if (taken := student.take()) is None or taken[0].device != batch.device:
                 continue
             # Of a layer that reads several modalities, it may be any of them.
             same = [o for o in self.paths if self._layer(o) is self._layer(m)]
             found = {
                 o: check_input(
-                    value, self._where(m), Catalog(o, partial(rows, o), self.num_items, both)
+                    *taken, self._where(m), Catalog(o, partial(rows, o), self.num_items, batch)
                 )
                 for o in same
             }
@@ -222,10 +168,13 @@ class Watch:
     def _layer(self, modality: str) -> nn.Linear:
         return cast("nn.Linear", self.backbone.get_submodule(self.paths[modality]))
 
+    def _of_teacher(self) -> list[Tensor]:
+        return [p for p in self.teacher.parameters() if p.ndim == 1]
+
     def _probes(self, *, rest: bool) -> _Probes:
         layers = {self._layer(m) for m in self.paths}
         students = [layer.weight[:1] for layer in layers]
-        teacher = [p for p in self.teacher.parameters() if p.requires_grad and p.ndim == 1]
+        teacher = [p for p in self._of_teacher() if p.requires_grad]
         known = {id(p) for layer in layers for p in layer.parameters()}
         others = [p for p in self.backbone.parameters() if rest and id(p) not in known]
         return _Probes(

@@ -262,7 +262,7 @@ def test_distilling_twice_is_refused():
         wrap(wrapped)
     with pytest.raises(ValueError, match=r"'image_trs'.*is a student already.* after unwrap\(\)"):
         wrap(wrapped.backbone)
-    with pytest.raises(ValueError, match=r"is a student already.*activation or unit rows, which"):
+    with pytest.raises(ValueError, match=r"is a student already.*activation, unit rows or hooks"):
         wrap(wrap(student=paper_student).unwrap())
     with pytest.raises(ValueError, match=r"got DataParallel.*DistributedDataParallel\(distill"):
         wrap(nn.DataParallel(strangers.SeparateBuffers()))

@@ -25,9 +25,15 @@ def catalog(given, present=None, batch=BATCH):
     return Catalog("image", rows, len(given), batch)
 
 
+def problem_of(value, given, *, read=None, **options):
+    """Of a layer whose only call was given these rows, or of several."""
+    read = [value] if read is None else read
+    return check_input(value, read, "The layer", catalog(given, **options))
+
+
 def said(value, given, **options):
     """The class of the problem, in a list, which is empty where there is none."""
-    problem = check_input(value, "The layer", catalog(given, **options))
+    problem = problem_of(value, given, **options)
     return [] if problem is None else [problem.category]
 
 
@@ -85,7 +91,7 @@ def test_features_that_the_recommender_trains_are_told_at_once():
     given = table()
     trained = given.clone().requires_grad_()
     for read in READ.values():
-        problem = check_input(read(trained), "The layer", catalog(given))
+        problem = problem_of(read(trained), given)
         assert problem.category is OtherFeaturesWarning
         assert re.search("the recommender trains them.*dotted path", problem.message)
         assert said(read(trained), trained) == []  # read live
@@ -96,7 +102,7 @@ def test_features_that_the_recommender_trains_are_told_at_once():
 
 def test_the_same_rows_in_another_order_are_other_features():
     given = table()
-    problem = check_input(given.flip(0), "The layer", catalog(given))
+    problem = problem_of(given.flip(0), given)
     assert problem.category is OtherFeaturesWarning
     assert "the rows of features['image'] in another order" in problem.message
     # As many rows as there are items may also be a large batch, with repeats.
@@ -104,33 +110,45 @@ def test_the_same_rows_in_another_order_are_other_features():
     assert said(given.flip(0), given, batch=torch.arange(N)) == []
 
 
-def test_rows_of_other_items_than_the_batchs_are_told():
+def test_a_layer_that_reads_none_of_the_batchs_items_is_told():
     given = table()
-    problem = check_input(given[BATCH + 50], "The layer", catalog(given))
+    problem = problem_of(given[BATCH + 50], given)
     assert problem.category is OtherItemsWarning
-    assert "of other items than the distillation loss is told of: 16 of 16" in problem.message
-    # Half of them may be others: a graph's neighbors, say.
-    half = torch.stack([BATCH, BATCH + 50], 1).flatten()
-    assert said(given[half], given) == []
-    # And most, as long as it reads those of the batch, or a quarter of them, too.
-    assert said(given[torch.cat([BATCH, BATCH + 50, BATCH + 100])], given) == []
-    assert said(given[BATCH[:10]], given) == []
-    assert said(given[torch.cat([BATCH[:20], BATCH + 50, BATCH + 100])], given) == []
-    assert said(given[torch.cat([BATCH[:8], BATCH + 50])], given) == [OtherItemsWarning]
+    assert "of which it read none of 16 looked at" in problem.message
+    # It may read others too (neighbors in a graph, negatives of its own), in any order of calls.
+    others = given[torch.cat([BATCH + 50, BATCH + 100])]
+    assert said(torch.cat([others, given[BATCH[:10]]]), given) == []
+    assert said(others, given, read=[others, given[BATCH]]) == []
+    assert said(others, given, read=given.split(300)) == []
+    assert said(others, given, read=[others, given[BATCH].view(5, 10, WIDTH)]) == []
+    # What was read for the batch may not be known: in a loop of one's own, or in many calls.
+    assert said(others, given, read=[]) == []
+    half = given.half()
+    assert said(half[BATCH + 50], given, read=[half[BATCH + 50], half[BATCH]]) == []
     same = given.clone()
     same[BATCH + 50] = same[BATCH]  # items with the same features cannot be told apart
     assert said(same[BATCH + 50], same) == []
+    absent = torch.ones(N, dtype=torch.bool)
+    absent[BATCH] = False  # and of items that lack the modality nothing is to be read
+    assert said(given[BATCH + 50], given, present=absent) == []
 
 
-def test_zeros_stand_for_padding():
+def test_zeros_stand_for_padding_beside_others():
     given = table()
     padded = given[BATCH].clone()
     padded[::2] = 0
     assert said(padded, given) == []
-    assert said(torch.zeros(7, WIDTH), given) == []
     assert said(torch.cat([torch.zeros(1, WIDTH), given]), given) == []
     padded[1::2] += 9
     assert said(padded, given) == [OtherFeaturesWarning]
+    # A table that was never filled, or by half, is none of padding.
+    for zeros in (torch.zeros(7, WIDTH), torch.zeros(N, WIDTH), torch.zeros(N + 1, WIDTH)):
+        assert said(zeros, given) == [OtherFeaturesWarning]
+    half = given.clone()
+    half[::2] = 0
+    problem = problem_of(half, given)
+    assert problem.category is OtherFeaturesWarning
+    assert "other rows than features['image'] (largest difference" in problem.message
 
 
 @pytest.mark.parametrize("read", READ.values(), ids=READ)
@@ -139,5 +157,8 @@ def test_nan_that_the_recommender_reads_is_an_error(read):
     given[~present] = float("nan")
     rows = read(given)
     bad = int(rows.isnan().any(-1).sum())
-    with pytest.raises(ValueError, match=f"The layer was given NaN in {bad} of {len(rows)} rows"):
-        check_input(rows, "The layer", catalog(given.nan_to_num(), present=present))
+    text = f"The layer was given NaN in {bad} of {len(rows)} rows.*"
+    with pytest.raises(ValueError, match=text + "Fill the rows of the table"):
+        problem_of(rows, given.nan_to_num(), present=present)
+    with pytest.raises(ValueError, match=text + "has training diverged"):
+        problem_of(read(given.requires_grad_()), given.detach().nan_to_num(), present=present)

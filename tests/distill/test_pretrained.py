@@ -292,6 +292,17 @@ def test_settings_of_teacher_and_students_come_back(tmp_path):
     assert loaded.student("text").normalize
 
 
+def test_a_model_may_be_saved_after_its_recommender_was_taken_out(tmp_path):
+    model = trained(stranger(student={"image": paper_student}))
+    scores = model.full_sort_predict(torch.arange(USERS))
+    model.unwrap()
+    other = again(model, tmp_path / "x")
+    assert torch.equal(other.full_sort_predict(torch.arange(USERS)), scores)
+    for m in WIDTHS:
+        assert isinstance(other.student(m), FeatureStudent)
+        assert other.student(m).normalize == (m == "image")
+
+
 def test_what_the_release_computes_comes_back(tmp_path):
     preset = sgfd.release.settings(WIDTHS, 3, out_features=4)
     model = stranger(teacher=preset.teacher, student=preset.student, loss=preset.loss)

@@ -1,5 +1,6 @@
 """What goes wrong is said by a class of its own, which a section of the documentation explains."""
 
+import copy
 import pickle
 import re
 import warnings
@@ -157,60 +158,120 @@ class Few(strangers.SeparateBuffers):
         return self.calculate_loss(items)
 
 
-def few(given=None, items=lambda items: items, loss_method="calculate_loss"):
-    return wrap(Few(), given, items=items, loss_method=loss_method)
+def few(given=None, items=lambda items: items, **options):
+    return wrap(Few(), given, items=items, **options)
+
+
+def told_of(modality, said):
+    return any(f"features['{modality}']" in str(w.message) for w in said)
 
 
 def test_items_that_the_loss_is_not_told_of_are_noticed():
     items = torch.tensor([3, 5, 5, 9])
-    with pytest.warns(sgfd.OtherItemsWarning) as said:
-        few(items=lambda items: items + 1).calculate_loss(items)
-    for warning, m in zip(said, features(), strict=True):
-        text = rf"{m}_trs'.*of features\['{m}'\] of other items .* told of: 4 of 4 looked at"
-        assert re.search(text, str(warning.message))
     permuted = {m: x.roll(1, 0) for m, x in features().items()}
-    with pytest.warns(sgfd.OtherItemsWarning, match="numbered otherwise than the recommender's"):
-        few(permuted).calculate_loss(items)
-    with pytest.warns(sgfd.OtherFeaturesWarning) as said:
+    for model in (few(items=lambda items: items + 1), few(permuted)):
+        with pytest.warns(sgfd.OtherItemsWarning, match="none of 3 looked at.*numbered") as said:
+            model.calculate_loss(items)
+        assert all(told_of(m, said) for m in features())
+    with pytest.warns(sgfd.OtherFeaturesWarning, match="the rows of .* in another order") as said:
         wrap(strangers.SeparateBuffers(), permuted).calculate_loss(
             (torch.tensor([2]), torch.tensor([3]), torch.tensor([4]))
         )
-    for warning, m in zip(said, features(), strict=True):
-        assert f"the rows of features['{m}'] in another order" in str(warning.message)
+    assert all(told_of(m, said) for m in features())
     train_on(few())
 
 
-@pytest.mark.parametrize("first", ["recommendation", "distillation"])
-def test_a_loop_of_its_own_may_take_either_loss_first(first):
+class Histories(Few):
+    """Reads neighbors first, one by one, and the items that the loss is told of last."""
+
+    def calculate_loss(self, items):
+        first = sum(self.item_features((items + i) % ITEMS).square().mean() for i in range(1, 4))
+        return first + super().calculate_loss(items)
+
+
+def test_items_that_are_read_besides_are_no_problem():
+    train_on(wrap(Histories(), items=lambda items: items))
+    model = few()
+    model.backbone.item_features(torch.tensor([11, 12]))  # a trial, before training
+    train_on(model)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_loop_of_its_own_may_take_its_losses_as_it_likes(turn):
     model = distill(Few(), features(), labels())
-
-    def loss(items):
-        parts = [model.calculate_loss, model.distillation_loss]
-        return sum(part(items) for part in (parts if first == "recommendation" else parts[::-1]))
-
-    train_on(model, loss)
+    parts = [model.calculate_loss, model.distillation_loss][::turn]
+    train_on(model, lambda items: sum(part(items) for part in parts))
     other = distill(Few(), features(), labels())
-    with pytest.warns(sgfd.OtherItemsWarning, match="is told of"):
-        train_on(other, lambda i: other.calculate_loss(i) + other.distillation_loss(i + 2))
+    train_on(other, lambda items: other.calculate_loss(items) + other.distillation_loss(items + 2))
 
 
 def train_on(model, loss=None, count=60):
     """On other items at each step: 0 and 3, 1 and 4, and so on."""
-    rows, taken = iter(range(count)), loss or model.calculate_loss
-    steps(model, lambda: taken(torch.tensor([0, 3]) + next(rows) % 8), count)
+    rows = iter(range(count))
+    steps(
+        model,
+        lambda: (loss or model.calculate_loss)(torch.tensor([0, 3]) + next(rows) % 8),
+        count,
+    )
 
 
 def test_training_without_a_distillation_loss_is_noticed():
     model = few()
-    with pytest.warns(sgfd.NoDistillationWarning, match="called 50 times .* loss_method=") as said:
-        train_on(model, model.training_step)  # of the recommender: its loss is the plain one
+    with pytest.warns(sgfd.NoDistillationWarning, match="trained for 50 steps and no ") as said:
+        # Of the recommender: the loss that it calls is the plain one.
+        train_on(model, lambda items: model.training_step(items), count=120)
     assert len(said) == 1  # though there are two students
+    assert said[0].filename == __file__
+    untold = distill(Few(), features(), labels())
+    with pytest.warns(sgfd.NoDistillationWarning, match="add distillation_loss"):
+        train_on(untold)
+    # Three losses of check_scores(), or one of validation, are no training.
+    checked = few()
+    sgfd.check_scores(
+        checked,
+        loss=lambda: checked.calculate_loss(torch.tensor([1, 2])),
+        scores=lambda: checked.item_features(),
+    )
+    with pytest.warns(sgfd.NoDistillationWarning):
+        train_on(checked, lambda items: checked.training_step(items))
+
+
+class PerItem(Few):
+    def calculate_loss(self, items):
+        return sum(super(PerItem, self).calculate_loss(i[None]) for i in items.repeat(40))
+
+
+def test_training_with_one_however_it_is_taken_is_no_problem():
     stepping = few(loss_method="training_step")
-    train_on(stepping, stepping.training_step)
-    later = few()
-    train_on(later, later.training_step, count=48)
-    train_on(later)  # and from now on it is distilled
-    train_on(later, later.training_step)
+    train_on(stepping, lambda items: stepping.training_step(items))
+    train_on(wrap(PerItem(), items=lambda items: items), count=55)  # many calls a step
+    accumulating = distill(Few(), features(), labels())
+
+    def many(items):
+        losses = [accumulating.calculate_loss(items) for _ in range(8)]
+        return sum(losses) + accumulating.distillation_loss(items)
+
+    train_on(accumulating, many)
+    parts = distill(Few(), features(), labels())
+
+    def from_parts(items):
+        x = {m: feature[items] for m, feature in features().items()}
+        learned = parts.teacher.judge({m: parts.student(m).embed(x[m]) for m in x})
+        terms = parts.sgfd_loss.terms(parts.teacher(x), learned, labels()[items])
+        return parts.calculate_loss(items) + terms.total
+
+    train_on(parts, from_parts)
+    copied = copy.deepcopy(few().backbone)  # with hooks, but by itself
+    train_on(copied, copied.calculate_loss)
+    control = few(loss=sgfd.SGFDLoss(ce_weight=0, kd_weight=0))
+    train_on(control)
+
+
+def test_the_recommender_in_it_does_not_hold_the_teacher():
+    model = few()
+    with_teacher = len(pickle.dumps(model.teacher))
+    assert len(pickle.dumps(model.backbone)) < 2 * with_teacher
+    assert b"SemanticTeacher" not in pickle.dumps(model.backbone)
 
 
 class OneLayer(strangers.Stranger):

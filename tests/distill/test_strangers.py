@@ -329,9 +329,12 @@ def test_unwrap_gives_the_recommender_alone():
     assert {name: id(p) for name, p in model.named_parameters()} == {
         name: id(p) for name, p in parameters.items()
     }
-    # What distill() returned can still say what it knows.
+    # What distill() returned can still say what it knows, of the recommender as it is.
     for m, x in wrapped.export().items():
         assert torch.equal(x, before[m])
+    model.load_state_dict({k: 2 * v for k, v in model.state_dict().items()}, assign=True)
+    for m, x in wrapped.export().items():
+        assert torch.equal(x, 2 * before[m])
     # And it may be distilled anew, with other labels say.
     again = distill(model, features(), labels().flip(0))
     assert again.student("image") is model.image_trs
@@ -358,13 +361,36 @@ def test_a_loss_that_is_not_one_number_is_refused(loss):
         wrap(PerPair()).calculate_loss(batch())
 
 
+def test_a_number_may_stand_for_a_loss():
+    class Nothing(strangers.SeparateBuffers):
+        def calculate_loss(self, interaction):
+            return 0.0, super().calculate_loss(interaction)
+
+    model = wrap(Nothing())
+    total, _ = model.calculate_loss(batch())
+    assert torch.equal(total, model.distillation_loss(batch_items(batch())))
+
+
+def test_nan_that_a_hook_fills_is_none():
+    filled = strangers.SeparateBuffers()
+    filled.image_feat[3] = torch.nan
+    model = wrap(filled, features() | {"image": filled.image_feat.clone()})
+    student = model.student("image")
+    student.register_forward_pre_hook(lambda _, args: (args[0].nan_to_num(),))
+    assert model.calculate_loss(batch()).isfinite()
+
+
 def test_names_that_distill_hides_are_said():
     class Encodes(strangers.SeparateBuffers):
         def encode(self, users):
             return self.users(users)
 
-    with pytest.warns(UserWarning, match=r"has 'encode', and .* at model\.backbone\.encode\."):
-        model = wrap(Encodes())
+    backbone = Encodes()
+    with pytest.raises(UserWarning, match=r"has 'encode', and .* at model\.backbone\.encode\."):
+        wrap(backbone)
+    assert type(backbone.image_trs) is nn.Linear  # nothing is half done where warnings are errors
+    with pytest.warns(UserWarning, match="has 'encode', and"):
+        model = wrap(backbone)
     assert model.backbone.encode(torch.arange(2)).shape == (2, DIM)
 
 
@@ -384,3 +410,6 @@ def test_a_function_of_items_that_takes_other_arguments_says_so():
         model.calculate_loss(batch())
     with pytest.raises(TypeError, match="here 0 positional arguments and interaction by name"):
         model.calculate_loss(interaction=batch())
+    broken = wrap(strangers.SeparateBuffers(), items=lambda batch: torch.cat(*batch[1:]))
+    with pytest.raises(TypeError, match="^cat"):
+        broken.calculate_loss(batch())

@@ -140,7 +140,7 @@ def _write(
 
         shown = tqdm(chunks, desc=modality, unit="chunk")
     for rows in shown:
-        features = model._read(modality, model._rows(modality, rows).values)
+        features = model.student(modality).forward(model._rows(modality, rows).values)
         with np.errstate(over="ignore"):
             array = to_numpy(features).astype(dtype, order="C", copy=False)
         if not np.isfinite(array).all():
