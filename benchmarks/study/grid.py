@@ -186,7 +186,7 @@ EFFORT: Mapping[tuple[str, str], Effort] = {
     ("office", "maml"): Effort(3, 6, FIVE, valid_users=600, arms=(*OWN_FORM, *MORE)),
     ("toys", "vbpr"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT, *LABEL_BESIDE)),
     ("toys", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *AT_FIRST_WEIGHT, *CL_WEIGHT)),
-    ("toys", "grcn"): Effort(3, 6, THREE, arms=OWN_LAYER),
+    ("toys", "grcn"): Effort(3, 6, THREE, arms=(*OWN_LAYER, *AT_FIRST_WEIGHT)),
     ("toys", "maml"): Effort(1, 2, (0, 1), valid_users=600, arms=OWN_FORM),
     ("ml1m", "vbpr"): Effort(3, 6, THREE),
     ("ml1m", "bm3"): Effort(3, 6, THREE, arms=(*MAIN_ARMS, *CL_WEIGHT)),
