@@ -55,8 +55,8 @@ def item_indices(items: Any) -> Tensor:
     return items.detach()
 
 
-def named_items(items: Callable[..., Any], method: str, *args: Any, **kwargs: Any) -> Tensor:
-    """What ``items=`` returns for the arguments of the loss, checked."""
+def named_items(items: Callable[..., Any], method: str, /, *args: Any, **kwargs: Any) -> Tensor:
+    """What ``items=`` returns for the arguments of the loss, whatever their names, checked."""
     if torch.compiler.is_compiling():
         return item_indices(items(*args, **kwargs))
     try:
@@ -72,7 +72,7 @@ def named_items(items: Callable[..., Any], method: str, *args: Any, **kwargs: An
     return item_indices(found)
 
 
-def takes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+def takes(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Whether a function can be called with these arguments, as far as its signature tells."""
     try:
         inspect.signature(function).bind(*args, **kwargs)

@@ -361,6 +361,20 @@ def test_a_loss_that_is_not_one_number_is_refused(loss):
         wrap(PerPair()).calculate_loss(batch())
 
 
+def test_a_loss_may_take_arguments_of_any_name():
+    class ByName(strangers.SeparateBuffers):
+        def calculate_loss(self, *, items, method, function):
+            assert method == "fast"
+            return super().calculate_loss((torch.arange(len(items)), items, function))
+
+    model = wrap(ByName(), items=lambda *, items, method, function: torch.cat([items, function]))
+    rows = torch.tensor([4, 7])
+    total = model.calculate_loss(items=rows, method="fast", function=rows + 1)
+    own = model.backbone.calculate_loss(items=rows, method="fast", function=rows + 1)
+    both = model.distillation_loss(torch.tensor([4, 7, 5, 8]))
+    torch.testing.assert_close(total, own + both)
+
+
 def test_a_number_may_stand_for_a_loss():
     class Nothing(strangers.SeparateBuffers):
         def calculate_loss(self, interaction):
