@@ -17,7 +17,7 @@ from .baselines import Scorer
 from .grid import FOR_VALIDATION, PRIMARY, Params, Places, Run, digest
 from .machine import git
 from .store import Row, add_row, left_to_do, load_users, read_rows, row_of, save_users
-from .train import for_validation, is_done, loaded, scorer, users_of
+from .train import SAME, for_validation, is_done, loaded, scorer, users_of
 from .tune import tuned, tuned_file
 
 # Where the users' metrics of a reading are.
@@ -135,7 +135,7 @@ def scores_of(run: Run, params: Params, places: Places) -> tuple[Dataset, Scorer
     if isinstance(model, nn.Module):
         again = evaluate(scores, for_validation(data, run).valid, seen=data.train).means()[PRIMARY]
         _, before = load_users(users_of(run, "validation", places), PRIMARY)
-        if abs(float(before.mean()) - again) > 1e-4:
+        if abs(float(before.mean()) - again) > SAME:
             raise RuntimeError(f"{run.name}: best.pt is not the run of the row. Train it again.")
     return data, scores
 

@@ -138,18 +138,16 @@ def none_is_read(read: Sequence[Tensor], catalog: Catalog, spread: float) -> int
     """How many of the batch's items were looked for among rows, if none was found; 0 otherwise."""
     items = catalog.batch[_spread_over(len(catalog.batch), _SOUGHT, catalog.batch.device)]
     given, present = catalog.rows(items)
-    given = widen((given if present is None else given[present]).detach())
-    for rows in (some for value in read for some in torch.split(_flat(value), CHUNK)):
-        if len(given) and len(rows):
-            cast = given.to(rows.dtype).to(given.dtype)
-            nearest = torch.cdist(cast, widen(rows).to(cast), p=torch.inf).argmin(1)
-            if _alike(widen(rows).to(cast)[nearest], cast, spread).any():
-                return 0
+    given = (given if present is None else given[present]).detach()
+    for value in read if len(given) else ():
+        wanted = widen(given.to(value.dtype))
+        for some in torch.split(value.reshape(-1, value.shape[-1]), CHUNK):
+            rows = widen(some)
+            if len(rows):
+                at = torch.cdist(wanted, rows, p=torch.inf).argmin(1)
+                if _alike(rows[at], wanted, spread).any():
+                    return 0
     return len(given)
-
-
-def _flat(value: Tensor) -> Tensor:
-    return value.reshape(-1, value.shape[-1])
 
 
 def _alike(x: Tensor, given: Tensor, spread: float) -> Tensor:

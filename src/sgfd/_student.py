@@ -170,6 +170,11 @@ class FeatureStudent(nn.Linear):
         )
 
 
+def hooks_of(layer: nn.Module) -> list[str]:
+    """The kinds of hooks that are registered on a layer."""
+    return [name for name, value in vars(layer).items() if name.endswith("_hooks") and value]
+
+
 def check_adoptable(layer: nn.Module, where: str) -> None:
     """Raises TypeError or ValueError if a student would lose something that the layer does."""
     if not isinstance(layer, nn.Module):
@@ -185,8 +190,7 @@ def check_adoptable(layer: nn.Module, where: str) -> None:
             f"{where} must be exactly an nn.Linear, since a subclass may compute something else; "
             f"got {type(layer).__module__}.{type(layer).__qualname__}."
         )
-    hooks = [name for name, value in vars(layer).items() if name.endswith("_hooks") and value]
-    if hooks:
+    if hooks := hooks_of(layer):
         raise ValueError(
             f"{where} has hooks ({', '.join(hooks)}), which the student would lose: remove them, "
             "distil, and register them on the student."

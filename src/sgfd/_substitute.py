@@ -5,7 +5,7 @@ from typing import TypeAlias, cast
 
 from torch import nn
 
-from sgfd._student import FeatureStudent, check_adoptable
+from sgfd._student import FeatureStudent, check_adoptable, hooks_of
 from sgfd._teacher import SemanticTeacher
 
 MakeStudent: TypeAlias = "Callable[[nn.Linear], FeatureStudent]"
@@ -93,9 +93,8 @@ def take_back(backbone: nn.Module, students: Iterable[FeatureStudent]) -> None:
     """Put plain layers, of the same Parameters, where students compute nothing else."""
     layers: dict[nn.Linear, nn.Linear] = {}
     for student in students:
-        hooked = any(value for name, value in vars(student).items() if name.endswith("_hooks"))
         function = (type(student), student.activation, student.normalize)
-        if function == (FeatureStudent, None, False) and not hooked:
+        if function == (FeatureStudent, None, False) and not hooks_of(student):
             bias = student.bias is not None
             layer = nn.Linear(student.in_features, student.out_features, bias, device="meta")
             layer.weight, layer.bias = student.weight, student.bias
