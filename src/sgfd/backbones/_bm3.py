@@ -46,8 +46,9 @@ class BM3(Recommender):
         num_layers: K, at least 0.
         dropout: of the targets, in 0..1 (1 excluded), while training.
         reg_weight: of the norms.
-        cl_weight: of the feature terms. 2, as in the release; worth a search: .2 ranks 4 % better
-            on Office and 24 % on MovieLens-1M (docs/study.md, validation parts).
+        cl_weight: of the feature terms. 2, as in the release; worth a search: .2 ranks 24 %
+            better on MovieLens-1M, and on three other datasets nothing is shown (-1 to +8 %;
+            docs/study.md, validation parts).
         train_features: whether raw features are parameters.
         seed: of the initial parameters.
 

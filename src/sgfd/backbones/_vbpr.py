@@ -46,7 +46,7 @@ class VBPR(Recommender):
         dim: width of the id factors and of each modality's factors.
         feature_bias: whether the raw features have a bias :math:`\beta_m`, as in the paper. It is
             not regularized, and cost a tenth or more on Amazon Office.
-        reg_weight: of the two mean squared norms. To be tuned: .02 to .03 was best on Amazon
+        reg_weight: of the two mean squared norms. To be tuned: .02 to .04 was best on Amazon
             Office (of .003 to .1), and on MovieLens-1M .01 was better than .001.
         train_features: whether raw features are parameters.
         sparse: whether the gradients of the id tables hold the batch's rows only, which
