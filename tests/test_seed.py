@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 
 from sgfd._seed import seeded
@@ -20,3 +21,8 @@ def test_seeds_and_streams_draw_numbers_of_their_own():
     draws = [draw(seed, stream) for seed in (0, 1, 2) for stream in (0, 1)]
     for i, first in enumerate(draws):
         assert not any(torch.equal(first, second) for second in draws[:i])
+
+
+def test_a_seed_may_be_a_number_of_numpys():
+    assert torch.equal(draw(np.int64(3), 0), draw(3, 0))
+    assert torch.equal(draw(np.uint8(3), 1), draw(3, 1))

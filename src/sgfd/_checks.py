@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 
-def check_integer(name: str, value: object, *, at_least: int, below: int | None = None) -> None:
-    """Raises ValueError for what is not a whole number in range; True and 2.0 are none."""
+def check_integer(name: str, value: object, *, at_least: int, below: int | None = None) -> int:
+    """The value as an int of Python's, or ValueError for no whole number in range; 2.0 is none."""
     x = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else at_least - 1
     if x < at_least or (below is not None and x >= below):
         end = "" if below is None else f" and below {below}"
         raise ValueError(f"{name} must be an integer of at least {at_least}{end}; got {value!r}.")
+    return x
 
 
 def check_number(
@@ -29,8 +30,8 @@ def check_number(
     at_least: float | None = None,
     above: float | None = None,
     below: float | None = None,
-) -> None:
-    """Raises ValueError for what is not a finite number in range; True is none."""
+) -> float:
+    """The value as a float of Python's, or ValueError for no finite number in range."""
     x = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     low = (at_least is None or x >= at_least) and (above is None or x > above)
     if not math.isfinite(x) or not low or (below is not None and x >= below):
@@ -38,6 +39,7 @@ def check_number(
         start = "a number and" if at_least is None and above is None else start
         end = "finite" if below is None else f"below {below}"
         raise ValueError(f"{name} must be {start} {end}; got {value!r}.")
+    return x
 
 
 def check_device(device: torch.device | str | None) -> torch.device:

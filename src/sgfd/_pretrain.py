@@ -110,9 +110,10 @@ def pretrain_teacher(
         >>> _ = model.teacher.requires_grad_(False)  # from here on it only teaches
     """
     parameters = _check_teacher(teacher, features)
-    _check_settings(epochs, batch_size, patience, validation_fraction)
-    check_number("learning_rate", learning_rate, at_least=0)
-    check_number("weight_decay", weight_decay, at_least=0)
+    _check_settings(epochs, patience, validation_fraction)
+    batch_size = check_integer("batch_size", batch_size, at_least=1)
+    learning_rate = check_number("learning_rate", learning_rate, at_least=0)
+    weight_decay = check_number("weight_decay", weight_decay, at_least=0)
     where = parameters[0].device if device is None else check_device(device)
     targets = read_labels(labels)
     sizes = count_classes(targets, num_classes, taught=teacher.num_classes)
@@ -222,9 +223,8 @@ def _check_teacher(
     return parameters
 
 
-def _check_settings(epochs: int, batch_size: int, patience: int | None, fraction: float) -> None:
-    counts = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
-    for name, value in counts.items():
-        if name != "patience" or value is not None:
-            check_integer(name, value, at_least=1)
+def _check_settings(epochs: int, patience: int | None, fraction: float) -> None:
+    check_integer("epochs", epochs, at_least=1)
+    if patience is not None:
+        check_integer("patience", patience, at_least=1)
     check_number("validation_fraction", fraction, above=0, below=1)

@@ -19,7 +19,7 @@ def seeded(seed: int, *, stream: int = 0) -> Iterator[None]:
     Raises:
         ValueError: if the seed is no integer, or negative.
     """
-    check_integer("seed", seed, at_least=0, below=2**63)
+    seed = check_integer("seed", seed, at_least=0, below=2**63)  # torch takes no int of NumPy's
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would reseed the accelerators too.
         # A stream is mixed in by a hash, since the CPU's generator keeps only the lowest 32 bits.

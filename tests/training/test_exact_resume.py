@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from lightning import Callback
 from torch import Tensor
 from training.small_models import NoisyMF, StopAfter, quiet_fit
 
@@ -164,6 +167,7 @@ def test_resuming_without_a_checkpoint_starts_and_says_so(catalog: Dataset, tmp_
         ({"weight_decay": 0.5}, r"weight_decay was \[0.0\], is \[0.5\]"),
         ({"optimizer": lambda p: torch.optim.SGD(p, lr=0.001)}, "optimizer was Adam, is SGD"),
         ({"monitor": "recall@10"}, "monitor was ndcg@20, is recall@10"),
+        ({"ks": (5, 20)}, r"ks was \[10, 20\], is \[5, 20\]"),
         ({"max_epochs": 1}, "max_epochs must be at least 2, as .* has; got 1"),
     ],
 )
@@ -175,6 +179,64 @@ def test_resuming_with_other_settings_is_an_error(
     with pytest.raises(ValueError, match=message):
         train(catalog, tmp_path, resume=True, **changes)
     assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
+class Keeps(Callback):
+    """Has something in the checkpoint."""
+
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"kept": self.kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.kept = state_dict["kept"]
+
+
+def test_numbers_of_numpy_can_be_resumed(catalog: Dataset, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "batch_size": np.int64(32),
+        "num_negatives": np.int32(2),
+        "seed": np.int64(3),
+        "ks": np.array([5, 20]),
+        "devices": np.int64(1),
+        "learning_rate": np.logspace(-3, -2, 2)[0],
+        "weight_decay": np.float32(0.25),
+    }
+    keeps = Keeps({"best": np.float64(0.5), "seen": [np.int64(3), (np.bool_(True),)]})
+    train(catalog, tmp_path, **settings, max_epochs=np.int64(1), callbacks=[keeps])
+    again = Keeps(None)
+    longer = train(
+        catalog, tmp_path, **settings, max_epochs=np.int64(2), resume=True, callbacks=[again]
+    )
+    assert again.kept == {"best": 0.5, "seen": [3, (True,)]}
+    plain = {name: x.tolist() for name, x in settings.items()}  # as Python's numbers
+    assert torch.equal(longer.users, train(catalog, **plain, max_epochs=2).users)
+
+
+def test_a_rate_of_numpy_in_an_optimizer_of_ones_own(catalog: Dataset, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "optimizer": lambda p: torch.optim.SGD(p, lr=np.float64(0.5), momentum=np.float64(0.25))
+    }
+    train(catalog, tmp_path, **settings, max_epochs=1)
+    longer = train(catalog, tmp_path, **settings, resume=True)
+    assert torch.equal(longer.users, train(catalog, **settings).users)
+
+
+@pytest.mark.parametrize(
+    ("kept", "strange"),
+    [
+        ({"when": [1.5, Fraction(1, 3)]}, r"a Fraction at .*\['kept'\]\['when'\]\[1\]"),
+        (np.ones(3), r"a ndarray at checkpoint\['callbacks'\]\['Keeps'\]\['kept'\]"),
+    ],
+)
+def test_what_could_not_be_read_back_is_an_error_at_the_first_save(
+    catalog: Dataset, tmp_path: Path, kept: Any, strange: str
+) -> None:
+    with pytest.raises(ValueError, match=f"nothing but tensors and plain values.*{strange}"):
+        train(catalog, tmp_path, callbacks=[Keeps(kept)])
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 def test_resuming_another_model_or_dataset_is_an_error(

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from training.small_models import NoisyMF, Scripted, StopAfter
 
-from sgfd.backbones import VBPR
+from sgfd.backbones import GRCN, MAML, VBPR
 from sgfd.data import Dataset
 from sgfd.evaluation import evaluate
 from sgfd.training import (
@@ -50,6 +50,79 @@ def test_metrics_are_logged_and_can_stop_training(ten_users: Dataset) -> None:
     assert {"train/total", "train/recommendation", "val/ndcg@20"} <= set(mine.callback_metrics)
 
 
+class FirstBatches(Callback):
+    """Keeps the users of each epoch's first batch."""
+
+    def __init__(self) -> None:
+        self.users: list[list[int]] = []
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        *_, batch, batch_idx = arguments
+        if batch_idx == 0:
+            self.users.append(batch.users.tolist())
+
+
+def first_batches(catalog: Dataset, data: InteractionDataModule, **settings: Any) -> Any:
+    history, first = History(monitor="ndcg@20", patience=None), FirstBatches()
+    module = RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5))
+    mine = trainer(callbacks=[history, first], num_sanity_val_steps=0, **settings)
+    mine.fit(module, datamodule=data)
+    return first.users, history
+
+
+def test_a_data_module_that_was_used_begins_anew(catalog: Dataset) -> None:
+    new, history = first_batches(
+        catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=2
+    )
+    data = InteractionDataModule(catalog, batch_size=48)
+    next(iter(data.train_dataloader()))
+    for _ in range(2):  # peeked into, and then used
+        again, same = first_batches(catalog, data, max_epochs=2)
+        assert again == new
+        assert same.records == history.records
+    assert new[0] != new[1]
+
+
+def test_a_trainer_that_goes_on_takes_the_next_epoch(catalog: Dataset) -> None:
+    whole, _ = first_batches(catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=3)
+    data, first = InteractionDataModule(catalog, batch_size=48), FirstBatches()
+    mine = trainer(callbacks=[first], num_sanity_val_steps=0, max_epochs=2)
+    module = RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5))
+    mine.fit(module, datamodule=data)
+    mine.fit_loop.max_epochs = 3
+    mine.fit(module, datamodule=data)
+    assert first.users == whole
+
+
+def test_epochs_cut_short_are_different_epochs(catalog: Dataset) -> None:
+    whole, _ = first_batches(catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=4)
+    short, history = first_batches(
+        catalog,
+        InteractionDataModule(catalog, batch_size=48),
+        max_epochs=4,
+        limit_train_batches=3,
+    )
+    assert short == whole
+    assert len({record.metrics["ndcg@20"] for record in history.records}) == 4
+
+
+@pytest.mark.parametrize("settings", [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}])
+def test_an_epoch_without_validation_is_an_error(
+    catalog: Dataset, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(RuntimeError, match="a validation after every epoch.* epoch 0 had none"):
+        first_batches(catalog, InteractionDataModule(catalog), max_epochs=2, **settings)
+
+
+@pytest.mark.parametrize("kind", [GRCN, VBPR, MAML])
+def test_mixed_precision_ranks_by_whole_scores(catalog: Dataset, kind: Any) -> None:
+    module = RecommenderModule(kind(catalog.train, catalog.features, dim=8, seed=1))
+    mine = trainer(precision="bf16-mixed")
+    [found] = mine.validate(module, InteractionDataModule(catalog), verbose=False)
+    expected = evaluate(module.model.eval().scorer(), catalog.valid, seen=catalog.train).means()
+    assert found == pytest.approx({f"val/{name}": mean for name, mean in expected.items()})
+
+
 def test_validation_and_test_rank_their_own_part(catalog: Dataset, noisy: NoisyMF) -> None:
     module, data = RecommenderModule(noisy), InteractionDataModule(catalog)
     mine = trainer()
@@ -88,20 +161,33 @@ def test_a_trainer_of_ones_own_resumes_exactly(catalog: Dataset, tmp_path: Path)
     assert whole["callbacks"]["History"]["records"] == parts["callbacks"]["History"]["records"]
 
 
-def test_the_stream_goes_on_where_it_stopped(catalog: Dataset) -> None:
+def test_the_stream_goes_on_from_a_position_that_was_set(catalog: Dataset) -> None:
     whole, parts = (
         InteractionDataModule(catalog, batch_size=48, seed=4).train_dataloader() for _ in range(2)
     )
     expected = [batch for _ in range(2) for batch in whole]
-    assert len(expected) == 2 * len(whole)
+    assert len(expected) == 2 * len(whole) == 12
     got = []
     for taken in (4, 2, 3, 3):  # the second and the last take what an epoch still owes
         iter(parts)  # an iterator that is never used takes nothing
         batches = iter(parts)
         got += [next(batches) for _ in range(taken)]
+        parts.load_state_dict(parts.state_dict())
     assert parts.state_dict() == {"epoch": 2, "batch": 0}
     for a, b in zip(expected, got, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_the_stream_leaves_an_epoch_that_was_not_finished(catalog: Dataset) -> None:
+    whole, parts = (
+        InteractionDataModule(catalog, batch_size=48, seed=4).train_dataloader() for _ in range(2)
+    )
+    expected = [next(iter(batches)) for batches in [whole] * 3]
+    next(iter(parts))
+    assert torch.equal(next(iter(parts)).users, expected[1].users)
+    assert parts.state_dict() == {"epoch": 1, "batch": 1}
+    list(parts)
+    assert parts.state_dict() == {"epoch": 3, "batch": 0}
 
 
 def test_a_saved_position_is_refused_under_another_seed(catalog: Dataset) -> None:

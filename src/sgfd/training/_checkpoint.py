@@ -1,11 +1,17 @@
 """Checkpoints that are there whole or not at all."""
 
+import io
 import pickle
+import re
+from collections import OrderedDict
+from copy import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.plugins import CheckpointIO
+from torch import Tensor
 from typing_extensions import override
 
 from sgfd._checks import check_path
@@ -22,8 +28,21 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
-        """Writes the checkpoint; an older one is lost only once the new one is complete."""
+        """Writes the checkpoint; an older one is lost only once the new one is complete.
+
+        NumPy's numbers, such as a learning rate out of ``np.logspace``, become Python's.
+
+        Raises:
+            ValueError: for one that could not be read back: now, and not when it is needed.
+        """
         path = Path(path)
+        checkpoint = _plain(checkpoint)
+        if strange := _strange(checkpoint, "checkpoint"):
+            raise ValueError(
+                "A checkpoint must hold nothing but tensors and plain values, or it could not be "
+                f"read back without unpickling objects; got {strange}. Keep a tensor, a number, a "
+                "string or a dict or list of these in the state_dict of the callback or optimizer."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda file: torch.save(checkpoint, file))
 
@@ -45,8 +64,7 @@ class AtomicCheckpointIO(CheckpointIO):
         except (EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"{path} must be a whole checkpoint of tensors and plain values; it could not be "
-                f"read ({type(error).__name__}). Nothing else is ever unpickled, since that can "
-                "run code."
+                f"read ({_reason(error)}). Nothing else is ever unpickled, since that can run code."
             ) from error
         if not isinstance(loaded, dict):
             raise ValueError(
@@ -58,3 +76,55 @@ class AtomicCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Deletes the file if it is there."""
         Path(path).unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """The same, with Python's numbers in place of NumPy's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (dict, OrderedDict):
+        same = copy(value)  # what torch hangs on the dict of a module's state stays
+        for key, part in value.items():
+            same[key] = _plain(part)
+        return same
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+
+
+def _strange(value: Any, name: str) -> str | None:
+    """What of a value cannot be read back, or None."""
+    if _readable(value):
+        return None
+    if isinstance(value, dict):
+        parts = [(part, f"{name}[{key!r}]") for key, part in value.items()]
+    elif type(value) in (list, tuple):
+        parts = [(part, f"{name}[{place}]") for place, part in enumerate(value)]
+    else:
+        parts = []
+    found = (strange for part, where in parts if (strange := _strange(part, where)))
+    return next(found, f"a {type(value).__qualname__} at {name}")
+
+
+def _readable(value: Any) -> bool:
+    """Whether torch would read it without unpickling objects; tensors it does."""
+    file = io.BytesIO()
+    try:
+        torch.save(_without_tensors(value), file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception:  # whatever an object raises when it is pickled
+        return False
+    return True
+
+
+def _without_tensors(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return None
+    if type(value) in (dict, OrderedDict):
+        return {key: _without_tensors(part) for key, part in value.items()}
+    return type(value)(map(_without_tensors, value)) if type(value) in (list, tuple) else value
+
+
+def _reason(error: BaseException) -> str:
+    """The kind of error, and what torch names that it does not read."""
+    named = re.search(r"Unsupported [^\n]*?(?= was not|$)", str(error), re.MULTILINE)
+    return type(error).__name__ + (f": {named[0]}" if named else "")

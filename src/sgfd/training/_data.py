@@ -17,9 +17,10 @@ Through: TypeAlias = Callable[[Iterator[Batch]], Iterator[Batch]]
 class BatchStream:
     """A sampler's batches, epoch after epoch, from a position that can be saved and set.
 
-    Each iteration goes on where the last one stopped, until the end of an epoch. The position
-    moves before a batch is handed out, so the state saved while that batch is trained on is the
-    position of the next one.
+    An iterator goes to the end of its epoch. One that is begun after it takes the next epoch, even
+    if that was left before its end; only a position that was set is gone on from midway. The
+    position moves before a batch is handed out, so the state saved while that batch is trained on
+    is the position of the next one.
 
     Args:
         sampler: makes the batches of any position.
@@ -36,6 +37,7 @@ class BatchStream:
         >>> _ = next(batches), next(batches)
         >>> stream.state_dict()
         {'epoch': 0, 'batch': 2}
+        >>> stream.load_state_dict({"epoch": 0, "batch": 2})
         >>> len(list(stream)), stream.state_dict()
         (2, {'epoch': 1, 'batch': 0})
     """
@@ -47,6 +49,7 @@ class BatchStream:
         self._sampler, self._through = sampler, through or iter
         self._epoch = 0
         self._batch = 0
+        self._left = False
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -54,10 +57,13 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[Batch]:
         # Lightning asks for iterators that it never uses: nothing happens before the first batch.
+        if self._left:
+            self._epoch, self._batch = self._epoch + 1, 0
         for batch in self._through(self._sampler.epoch(self._epoch, start=self._batch)):
             self._batch += 1
             if self._batch == len(self):
                 self._epoch, self._batch = self._epoch + 1, 0
+            self._left = self._batch > 0  # unless somebody asks for more
             yield batch
 
     def state_dict(self) -> dict[str, int]:
@@ -73,6 +79,7 @@ class BatchStream:
         check_integer("state_dict['epoch']", state_dict.get("epoch"), at_least=0)
         check_integer("state_dict['batch']", state_dict.get("batch"), at_least=0, below=len(self))
         self._epoch, self._batch = state_dict["epoch"], state_dict["batch"]
+        self._left = False
 
 
 class RankingTask(NamedTuple):
@@ -109,7 +116,8 @@ class InteractionDataModule(LightningDataModule):
 
     In several processes all make the same batches, and each trains on its ``Share``.
 
-    A checkpoint of Lightning's holds the seed and the position.
+    A checkpoint of Lightning's holds the seed and the position. A Trainer that begins takes the
+    epoch it is in, from its start, whatever was drawn before: one data module may serve several.
 
     Args:
         dataset: trains on ``train``, validates on ``valid`` with ``train`` left out, tests on
@@ -142,16 +150,19 @@ class InteractionDataModule(LightningDataModule):
         super().__init__()
         if not isinstance(dataset, Dataset):
             raise TypeError(f"dataset must be a Dataset; got {type(dataset).__qualname__}.")
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.num_negatives = num_negatives
-        self.seed = seed
-        self._stream = BatchStream(
-            PairSampler(
-                dataset.train, batch_size=batch_size, num_negatives=num_negatives, seed=seed
-            ),
-            through=through,
+        sampler = PairSampler(
+            dataset.train, batch_size=batch_size, num_negatives=num_negatives, seed=seed
         )
+        self.dataset = dataset
+        # Python's: a checkpoint with numbers of NumPy's could not be read back.
+        self.batch_size, self.num_negatives = int(batch_size), int(num_negatives)
+        self.seed = int(seed)
+        self._stream = BatchStream(sampler, through=through)
+
+    def setup(self, stage: str) -> None:
+        """Goes to the start of the trainer's epoch; a checkpoint's position is set after that."""
+        if stage == "fit" and self.trainer is not None:
+            self._stream.load_state_dict({"epoch": self.trainer.current_epoch, "batch": 0})
 
     def train_dataloader(self) -> BatchStream:
         """Batches of training pairs, the same stream at every call."""

@@ -170,7 +170,7 @@ def fit(
     )
     check_model(model, dataset, ks=ks)
     check_integer("prefetch", prefetch, at_least=0)
-    check_processes(devices, strategy)
+    devices, max_epochs = check_processes(devices, strategy), int(max_epochs)
     data = InteractionDataModule(
         dataset,
         batch_size=batch_size,
@@ -227,7 +227,7 @@ def fit(
             enable_progress_bar=False,
         )
         try:
-            own, device = seed_of(seed, trainer.global_rank), trainer.strategy.root_device
+            own, device = seed_of(data.seed, trainer.global_rank), trainer.strategy.root_device
             with lost_processes_named(folder), seeded_generators(own, device):
                 trainer.fit(module, datamodule=data, ckpt_path=start)
         except SystemExit as exit:

@@ -38,7 +38,7 @@ class History(Callback):
     Lightning has callbacks for the last two, but they keep scores in single precision, do not
     stop a run resumed after its stop, and know nothing of each other; its means of training
     terms forget the batches before a resume. All state here is in the checkpoint. It needs a
-    ``RecommenderModule`` and a validation after every epoch.
+    ``RecommenderModule`` and a validation after every epoch, and raises RuntimeError without.
 
     Args:
         monitor: the validation metric to maximize, such as ``"ndcg@20"``.
@@ -70,6 +70,7 @@ class History(Callback):
         self._sums: dict[str, float] = {}
         self._names: list[str] = []
         self._pending: list[Tensor] = []
+        self._validated = False
 
     @property
     def stopped(self) -> bool:
@@ -112,10 +113,22 @@ class History(Callback):
         self._collect()
 
     @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Knows that the metrics are of this epoch."""
+        self._validated = not trainer.sanity_checking
+
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Makes the record of the epoch, and judges it."""
         assert isinstance(pl_module, RecommenderModule)  # as setup saw
         self._collect()
+        if not self._validated:
+            raise RuntimeError(
+                "History needs a validation after every epoch, to know which is the best; epoch "
+                f"{trainer.current_epoch} had none. Leave the Trainer's check_val_every_n_epoch at "
+                "1 and its limit_val_batches above 0."
+            )
+        self._validated = False
         terms = {name: total / self._batches for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         epoch = trainer.current_epoch

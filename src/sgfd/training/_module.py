@@ -19,6 +19,8 @@ from sgfd.evaluation._metrics import check_ks
 from sgfd.training._data import RankingTask
 from sgfd.training._schedule import Schedule, check_schedule, weighted, weights_at
 
+_SCORES = 2**26  # at once, at most, to rank by: a quarter of a GiB
+
 MakeOptimizer = Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -76,7 +78,9 @@ class RecommenderModule(LightningModule):
 
     Attributes:
         metrics: means over users of the last validation, ``{"ndcg@20": ..., ...}``, in double
-            precision (what Lightning logs is rounded to single).
+            precision (what Lightning logs is rounded to single). Scores are those of the
+            parameters' precision, under mixed precision too.
+        ks: the cut-offs.
 
     Raises:
         TypeError: for what is no model, and for a schedule of a model that is not ``Distilled`` or
@@ -108,18 +112,16 @@ class RecommenderModule(LightningModule):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be an nn.Module; got {type(model).__qualname__}.")
-        check_number("learning_rate", learning_rate, at_least=0)
-        check_number("weight_decay", weight_decay, at_least=0)
+        # Plain numbers: a checkpoint with those of NumPy's could not be read back.
+        self._learning_rate = check_number("learning_rate", learning_rate, at_least=0)
+        self._weight_decay = check_number("weight_decay", weight_decay, at_least=0)
         check_activations(optimizer=optimizer)
-        check_ks(ks, sys.maxsize, "items, at most")
+        self.ks: tuple[int, ...] = tuple(check_ks(ks, sys.maxsize, "items, at most").tolist())
         if schedule is not None:
             check_schedule(schedule, model)
         self.model = model
         self.metrics: dict[str, float] = {}
-        self._learning_rate = learning_rate
-        self._weight_decay = weight_decay
         self._make_optimizer = optimizer
-        self._ks = tuple(ks)
         self._schedule = schedule
 
     def training_step(self, batch: Batch | Share) -> dict[str, Any]:
@@ -183,11 +185,20 @@ class RecommenderModule(LightningModule):
 
     def _rank(self, task: RankingTask) -> dict[str, float]:
         own = self.model.backbone if isinstance(self.model, Distilled) else self.model
-        # Ours compute once what users share; a stranger's "scorer" may be anything.
-        scores: Any = own.scorer() if isinstance(own, Recommender) else self.model.scores
-        return joined_evaluation(
-            scores, task.target, seen=task.seen, ks=self._ks, device=self.device
-        ).means()
+        at_once = max(1, min(1024, _SCORES // task.target.shape[1]))
+        # Half of the digits would make ties of close scores, and other metrics than evaluate's.
+        with torch.autocast(self.device.type, enabled=False):
+            # Ours compute once what users share; a stranger's "scorer" may be anything.
+            scores: Any = own.scorer() if isinstance(own, Recommender) else self.model.scores
+            found = joined_evaluation(
+                scores,
+                task.target,
+                seen=task.seen,
+                ks=self.ks,
+                batch_size=at_once,
+                device=self.device,
+            )
+        return found.means()
 
     def _log_metrics(self, part: str, metrics: dict[str, float]) -> None:
         # Alike in all processes: to say so (sync_dist) keeps Lightning from warning of it.

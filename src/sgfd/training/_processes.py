@@ -27,18 +27,22 @@ _UNUSED = "ddp_find_unused_parameters_true"  # as Lightning calls it
 _LOST = re.compile(r"gloo|NCCL|closed by peer|reset by peer|broken pipe|timed out", re.IGNORECASE)
 
 
-def check_processes(devices: int, strategy: str) -> None:
+def check_processes(devices: int, strategy: str) -> int:
     """Refuses what is no number of processes, and strategies that ``fit`` does not know.
+
+    Returns:
+        The number of processes.
 
     Raises:
         ValueError: with the argument, what it may be and what was given.
     """
-    check_integer("devices", devices, at_least=1)
+    devices = check_integer("devices", devices, at_least=1)
     if strategy not in ("auto", "ddp", _UNUSED):
         raise ValueError(
             f"strategy must be 'ddp', {_UNUSED!r}, or 'auto' (ddp with several devices); got "
             f"{strategy!r}. For others use a lightning.Trainer of your own."
         )
+    return devices
 
 
 class Ways(NamedTuple):

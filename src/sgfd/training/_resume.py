@@ -129,6 +129,7 @@ def run_identity(
         "batch_size": data.batch_size,
         "num_negatives": data.num_negatives,
         "monitor": monitor,
+        "ks": list(module.ks),
         "optimizer": type(optimizer).__qualname__,
         "learning_rate": [group["lr"] for group in optimizer.param_groups],
         "weight_decay": [group.get("weight_decay") for group in optimizer.param_groups],
