@@ -111,11 +111,14 @@ def arrays(**changes: Any) -> Dataset:
     return Dataset.from_arrays(**given | changes)
 
 
+def sheet(values: object, index: object = None) -> Any:
+    return pytest.importorskip("pandas").DataFrame(values, index=index)
+
+
 def frame(**changes: Any) -> Dataset:
-    pd = pytest.importorskip("pandas")
     given = {
-        "frame": pd.DataFrame({"userID": ["a", "b"], "itemID": [7, 5]}),
-        "features": {"t": pd.DataFrame([[0.1], [0.2]], index=[5, 7])},
+        "frame": sheet({"userID": ["a", "b"], "itemID": [7, 5]}),
+        "features": {"t": sheet([[0.1], [0.2]], index=[5, 7])},
     }
     return Dataset.from_pandas(**given | changes)
 
@@ -350,6 +353,17 @@ CASES = {
          "train must be an array, or rows of one length; list makes none"),
         ("a pair trained and tested on", ValueError, lambda: arrays(test=[(0, 1)]),
          "train and test share 1, such as user 0, item 1."),
+        ("a frame of pairs", TypeError,
+         lambda: arrays(train=sheet({"itemID": [1], "userID": [0]})),
+         "train must be (n, 2), rows of (user, item), which a DataFrame with columns ['itemID', "
+         "'userID'] is only by chance. Use Dataset.from_pandas, or pass"),
+        ("a frame of features in another order", ValueError,
+         lambda: arrays(features={"t": sheet(np.eye(3), index=[2, 0, 1])}),
+         "features['t'] are taken by position, item by item, and the index of this DataFrame is "
+         "not 0..2."),
+        ("parts by yes and no", ValueError,
+         lambda: frame(frame=sheet({"userID": [1], "itemID": [5], "p": [True]}), part="p"),
+         "frame['p'] must hold 'train', 'valid', 'test', or 0, 1, 2; got [True]."),
         ("features in a list", TypeError, lambda: arrays(features=[np.eye(3)]),
          "features must be {modality: ...}; got list."),
         ("features elsewhere", ValueError, lambda: arrays(features={"t": torch.eye(3).to("meta")}),

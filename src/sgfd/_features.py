@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from copy import deepcopy
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgfd._mapped import gather
+from sgfd._mapped import gather, mapping_of
 from sgfd._rows import SAMPLED_ROWS, KeptRows, Rows, mean_row, missing_rows
 from sgfd._tensor_checks import check_held
 
@@ -53,7 +54,10 @@ class FeatureTable(nn.Module):
         super().__init__()
         self.name = name
         self.num_rows, self.width = checked_shape(source, name, num_rows)
-        self.mapped = source if isinstance(source, np.memmap) else None
+        # What is computed from a map has its class, and is in memory all the same.
+        self.mapped = (
+            source if isinstance(source, np.memmap) and mapping_of(source) is not None else None
+        )
         if self.mapped is not None:
             if trainable:
                 raise ValueError(f"{name} is a memory map, which cannot be trained; load it first.")
@@ -82,6 +86,15 @@ class FeatureTable(nn.Module):
             self.register_buffer("values", values.detach(), persistent=False)
         self._kept: KeptRows | None = None
         self._ahead: KeptRows | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FeatureTable":
+        """A table of its own that reads the same map, if it is one: nobody writes to it."""
+        if self.mapped is not None:
+            memo[id(self.mapped)] = self.mapped
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        return copied
 
     @property
     def dtype(self) -> torch.dtype:

@@ -24,6 +24,13 @@ def gather(mapped: "npt.NDArray[Any]", rows: "npt.NDArray[np.int64] | None") -> 
     return np.asarray(mapped)[rows]
 
 
+def mapping_of(array: object) -> mmap.mmap | None:
+    """The file's mapping behind an array; None for one in memory, of whatever class."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, mmap.mmap) else None
+
+
 def spans(starts: "npt.NDArray[np.int64]", length: int) -> list[tuple[int, int]]:
     """What rows cover from the start of their first page, those that touch together.
 
@@ -49,12 +56,10 @@ def _announce(mapped: "npt.NDArray[Any]", rows: "npt.NDArray[np.int64]") -> None
     read megabytes around it, as if a file were read from start to end. Told before, it fetches the
     pages of the rows, all at once, and no others.
     """
-    source: Any = mapped
-    while isinstance(source, np.ndarray):
-        source = source.base
+    source = mapping_of(mapped)
     step, within = mapped.strides
     by_row = within == mapped.itemsize and step > 0
-    if not (isinstance(source, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED") and by_row):
+    if source is None or not hasattr(mmap, "MADV_WILLNEED") or not by_row:
         return
     rows = rows[(rows >= 0) & (rows < len(mapped))]  # what is out of range, indexing refuses
     rows = rows.astype(np.int64)  # bytes do not fit in int32

@@ -1,5 +1,7 @@
 """Items that training has not met, ranked by what they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from scipy.sparse import csr_array
 
 from sgfd import distill, paper_student
 from sgfd.backbones import BM3, GRCN, MAML, VBPR, id_fusion
-from sgfd.data import hold_out_items, synthetic_catalog
+from sgfd.data import Dataset, hold_out_items, synthetic_catalog
 from sgfd.evaluation import evaluate, evaluate_cold
 
 USERS, ITEMS, NEW = 9, 11, 5
@@ -133,6 +135,21 @@ def test_held_out_items_leave_nothing_behind():
     for fraction in (0, 1, 1e-9):
         with pytest.raises(ValueError, match="fraction must (be above 0|leave items on)"):
             hold_out_items(data, fraction=fraction, seed=0)
+
+
+def test_the_notes_of_what_is_left_count_what_is_left():
+    data = synthetic_catalog(num_users=60, num_items=40, num_classes=3)
+    labels = np.where(np.arange(data.num_items) < 5, -1, data.labels)
+    named = Dataset.from_arrays(
+        data.train, data.test, valid=data.valid, features=data.features, labels=labels
+    )
+    warm = hold_out_items(replace(named, notes=("mine", *named.notes)), fraction=0.7, seed=4).warm
+    again = Dataset.from_arrays(
+        warm.train, warm.test, valid=warm.valid, features=warm.features, labels=warm.labels
+    )
+    assert warm.notes == ("mine", "cold: 27 of 39 items held out altogether (seed 4)", *again.notes)
+    assert warm.notes != named.notes
+    assert any(note.startswith("train: ") for note in warm.notes)
 
 
 def test_a_cold_evaluation_is_a_plain_one_on_either_catalog():

@@ -1,5 +1,6 @@
 """Memory maps of any layout and precision are read by row, and never as a whole."""
 
+import copy
 import mmap
 
 import numpy as np
@@ -46,6 +47,38 @@ def test_rows_of_any_view_are_those_of_the_array(view, dtype, tmp_path):
         native = torch.from_numpy(whole.astype(np.dtype(dtype).newbyteorder("=")))
         assert torch.equal(table(torch.from_numpy(rows)), native[torch.from_numpy(rows)])
         assert table.dtype == native.dtype
+
+
+@pytest.mark.parametrize(
+    "made", [lambda x: x.astype(np.float32), lambda x: x.copy(), np.nan_to_num, np.copy]
+)
+def test_what_is_computed_from_a_map_is_in_memory(made, tmp_path):
+    mapped = saved(tmp_path / "x.npy", np.random.default_rng(3).standard_normal((9, 5)))
+    assert FeatureTable(mapped[2:], name="x").mapped is not None
+    table = FeatureTable(made(mapped[2:]), name="x", trainable=True)
+    assert table.mapped is None
+    assert torch.equal(table.values, torch.from_numpy(np.array(made(mapped[2:]))))
+    broken = made(mapped)
+    broken[7, 2] = np.inf
+    with pytest.raises(ValueError, match="finite"):
+        FeatureTable(broken, name="x")
+
+
+def test_a_copy_of_a_model_reads_the_same_map(tmp_path):
+    data = synthetic_catalog()
+    features = {"image": saved(tmp_path / "x.npy", data.features["image"])}
+    model = distill(VBPR(data.train, features, dim=4), features, data.labels)
+    twin = copy.deepcopy(model)
+    tables = [[m for m in x.modules() if isinstance(m, FeatureTable)] for x in (model, twin)]
+    assert len(tables[0]) == len(tables[1]) > 0
+    for table, other in zip(*tables, strict=True):
+        assert other is not table
+        assert other.mapped is table.mapped
+        assert other.same_as(table)
+    users = torch.tensor([3, 1])
+    assert torch.equal(twin.scores(users), model.scores(users))
+    in_memory = copy.deepcopy(FeatureTable(data.features["image"], name="x"))
+    assert in_memory.values.data_ptr() != torch.from_numpy(data.features["image"]).data_ptr()
 
 
 def test_rows_out_of_range_are_refused(tmp_path):

@@ -142,6 +142,13 @@ def test_repeats_are_merged_before_the_split_so_that_parts_stay_disjoint() -> No
     assert data.train.multiply(data.test).nnz == 0
 
 
+@pytest.mark.parametrize("kind", [bool, object, "boolean"])
+def test_yes_and_no_say_no_part(kind: object) -> None:
+    frame = _FRAME.assign(when=pd.Series([True, False, False, True, False, False], dtype=kind))
+    with pytest.raises(ValueError, match=r"'test', or 0, 1, 2; got \[True, False"):
+        _make(frame)
+
+
 def test_parts_may_be_numbers_and_columns_categories() -> None:
     numbered = _FRAME.assign(when=_FRAME["when"].map({"train": 0, "valid": 1, "test": 2}))
     categorical = _FRAME.astype("category")

@@ -66,6 +66,13 @@ def test_columns_are_found_by_the_header_whatever_their_order(sgfd: Path) -> Non
     assert _pairs(turned.train) == _pairs(straight.train)
 
 
+def test_a_quoted_cell_is_one_cell_whatever_is_in_it(sgfd: Path) -> None:
+    plain = Dataset.load(sgfd)
+    rows = ['"what, where","itemID",userID', '"Go, 3, 1, 2",0,0', '"",1,0', "a,2,1", 'b,"3","2"']
+    (sgfd / "train.csv").write_text("\n".join(rows) + "\n")
+    assert _pairs(Dataset.load(sgfd).train) == _pairs(plain.train)
+
+
 def test_modalities_are_chosen_and_ordered(sgfd: Path) -> None:
     assert list(Dataset.load(sgfd, modalities=["Text", "Image"]).features) == ["Text", "Image"]
     assert Dataset.load(sgfd, modalities=["Image"]).widths == {"Image": 4}

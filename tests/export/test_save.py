@@ -118,6 +118,14 @@ def test_safetensors_keep_names_values_and_dtypes(tmp_path):
     assert torch.equal(load_file(path)["image"], features()["image"])
 
 
+def test_one_tensor_may_have_two_names(tmp_path):
+    x, y = features()["image"], torch.arange(2.0 * ITEMS).view(-1, 2)
+    given = {"image": x, "text": x, "sound": y, "part": x[:, 1:]}
+    read = load_file(save_safetensors(given, tmp_path / "x.safetensors"))
+    assert read.keys() == given.keys()
+    assert all(torch.equal(read[m], given[m]) for m in given)
+
+
 def test_without_safetensors_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(ImportError, match=r'pip install "sgfd\[export\]"'):

@@ -17,7 +17,7 @@ from sgfd.data._interactions import (
     interaction_matrix,
 )
 from sgfd.data._split import hold_out
-from sgfd.data._summary import coverage_notes, feature_notes, label_notes
+from sgfd.data._summary import count_notes
 
 
 class Source(NamedTuple):
@@ -73,9 +73,7 @@ def assemble(source: Source, *, valid_fraction: float, seed: int, name: str) -> 
         notes=(
             *source.notes,
             *notes,
-            *coverage_notes(**parts),
-            *feature_notes(features),
-            *label_notes(labels, len(label_names)),
+            *count_notes(**parts, features=features, labels=labels, num_classes=len(label_names)),
         ),
     )
 

@@ -25,6 +25,7 @@ def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.floa
         raise ValueError("features must hold at least one modality, {name: (num_items, F)}; got 0.")
     checked: dict[str, npt.NDArray[np.float32]] = {}
     for name, value in features.items():
+        check_order(f"features[{name!r}]", value)
         array = as_array(f"features[{name!r}]", value)
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(
@@ -34,7 +35,7 @@ def check_features(features: Mapping[str, Any]) -> dict[str, npt.NDArray[np.floa
         if array.dtype.kind != "f":
             raise ValueError(
                 f"features[{name!r}] must be floating point; got dtype {array.dtype}. "
-                "Numbers of another kind need .astype('float32')."
+                "Numbers of another kind, pandas' nullable ones too, need .astype('float32')."
             )
         with np.errstate(over="ignore"):  # reported below as infinite
             array = np.ascontiguousarray(array, dtype=np.float32)

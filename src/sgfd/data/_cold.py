@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from sgfd._checks import check_integer, check_number
 from sgfd.data._dataset import Dataset
+from sgfd.data._summary import count_notes
 
 
 class ColdSplit(NamedTuple):
@@ -72,20 +73,28 @@ def hold_out_items(data: Dataset, *, fraction: float = 0.2, seed: int) -> ColdSp
     known = np.diff(train.indptr) > 0
     target = csr_array(pairs[:, cold].multiply(known[:, None]))
     target.eliminate_zeros()
+    rest = replace(
+        data,
+        train=train,
+        valid=csr_array(data.valid[:, warm]),
+        test=csr_array(data.test[:, warm]),
+        features={m: x[warm] for m, x in data.features.items()},
+        labels=None if data.labels is None else data.labels[warm],
+        item_ids=None if data.item_ids is None else tuple(data.item_ids[i] for i in warm),
+    )
     note = f"cold: {count:,} of {len(there):,} items held out altogether (seed {seed})"
+    counts = _counts(data)
+    still = [said for said in data.notes if said not in counts]
     return ColdSplit(
-        replace(
-            data,
-            train=train,
-            valid=csr_array(data.valid[:, warm]),
-            test=csr_array(data.test[:, warm]),
-            features={m: x[warm] for m, x in data.features.items()},
-            labels=None if data.labels is None else data.labels[warm],
-            item_ids=None if data.item_ids is None else tuple(data.item_ids[i] for i in warm),
-            notes=(*data.notes, note),
-        ),
+        replace(rest, notes=(*still, note, *_counts(rest))),
         {m: x[cold] for m, x in data.features.items()},
         target,
         warm,
         cold,
+    )
+
+
+def _counts(data: Dataset) -> list[str]:
+    return count_notes(
+        data.train, data.valid, data.test, data.features, data.labels, data.num_classes
     )

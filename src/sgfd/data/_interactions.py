@@ -37,6 +37,12 @@ def check_pairs(value: Any, part: str) -> Pairs:
     """Checks the interactions of one part, which may be an array of pairs or sparse."""
     if issparse(value):
         return _sparse_pairs(value, part)
+    if hasattr(value, "columns"):
+        raise TypeError(
+            f"{part} must be (n, 2), rows of (user, item), which a {type(value).__qualname__} with "
+            f"columns {list(value.columns)} is only by chance. Use Dataset.from_pandas, or pass "
+            "frame[[user, item]].to_numpy()."
+        )
     pairs = as_array(part, value)
     if pairs.size == 0:
         empty = np.zeros(0, dtype=np.int64)

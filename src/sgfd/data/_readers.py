@@ -1,5 +1,6 @@
 """Readers of the two file layouts that multimodal recommendation shares its data in."""
 
+import csv
 import json
 import warnings
 from collections.abc import Iterable, Sequence
@@ -67,7 +68,8 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
     """Reads some columns of integers, found by the header, in the order asked for."""
     try:
         with path.open(encoding="utf-8-sig") as file:  # a byte order mark is no part of a name
-            header = [name.strip().strip('"') for name in file.readline().split(delimiter)]
+            line = next(csv.reader([file.readline()], delimiter=delimiter), [])
+            header = [name.strip() for name in line]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be a text file in UTF-8; {error}.") from None
     if missing := [name for name in columns if header.count(name) != 1]:
@@ -84,6 +86,7 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
                 dtype=np.int64,
                 comments=None,
                 delimiter=delimiter,
+                quotechar='"',
                 skiprows=1,
                 usecols=[header.index(name) for name in columns],
                 ndmin=2,

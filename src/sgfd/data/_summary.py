@@ -11,7 +11,23 @@ if TYPE_CHECKING:
     from sgfd.data._dataset import Dataset
 
 
-def coverage_notes(train: csr_array, valid: csr_array, test: csr_array) -> list[str]:
+def count_notes(
+    train: csr_array,
+    valid: csr_array,
+    test: csr_array,
+    features: Mapping[str, npt.NDArray[np.float32]],
+    labels: npt.NDArray[np.int64] | None,
+    num_classes: int,
+) -> list[str]:
+    """Counts what a reader of results should know, of a dataset's fields."""
+    return [
+        *_coverage_notes(train, valid, test),
+        *_feature_notes(features),
+        *_label_notes(labels, num_classes),
+    ]
+
+
+def _coverage_notes(train: csr_array, valid: csr_array, test: csr_array) -> list[str]:
     """Counts who is left out of evaluation, and what nothing can be learned about."""
     num_users, num_items = train.shape
     notes = []
@@ -29,7 +45,7 @@ def coverage_notes(train: csr_array, valid: csr_array, test: csr_array) -> list[
     return notes
 
 
-def feature_notes(features: Mapping[str, npt.NDArray[np.float32]]) -> list[str]:
+def _feature_notes(features: Mapping[str, npt.NDArray[np.float32]]) -> list[str]:
     """Counts the items that lack a modality."""
     return [
         f"features: {missing.sum():,} of {missing.size:,} items lack {name}"
@@ -38,7 +54,7 @@ def feature_notes(features: Mapping[str, npt.NDArray[np.float32]]) -> list[str]:
     ]
 
 
-def label_notes(labels: npt.NDArray[np.int64] | None, num_classes: int) -> list[str]:
+def _label_notes(labels: npt.NDArray[np.int64] | None, num_classes: int) -> list[str]:
     """Counts items without a label and classes without an item."""
     if labels is None:
         return []

@@ -75,7 +75,8 @@ def check_model(model: nn.Module, dataset: Dataset, *, ks: Sequence[int]) -> Non
     if dataset.valid.nnz == 0:
         raise ValueError(
             "dataset.valid must hold pairs, to choose the best epoch on; it is empty. Load the "
-            "dataset with a valid_fraction above 0."
+            "dataset with a valid_fraction above 0; of a user's n training pairs it takes "
+            "floor(valid_fraction * n + 1/2), which is none where all have few."
         )
 
 
