@@ -154,7 +154,7 @@ def best_items(
     device: torch.device | str | None,
 ) -> Recommendations:
     """The ``k`` best items of one batch of users; the arguments as in ``top_items``, checked."""
-    check_integer("item_block", item_block, at_least=1)
+    item_block = check_integer("item_block", item_block, at_least=1)
     items = vectors[1]
     where = items.device if isinstance(items, Tensor) and device is None else check_device(device)
     u = _rows(vectors[0], users, where)

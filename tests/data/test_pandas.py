@@ -149,6 +149,11 @@ def test_yes_and_no_say_no_part(kind: object) -> None:
         _make(frame)
 
 
+def test_a_part_may_be_a_category_of_one_value() -> None:
+    data = _make(_FRAME.assign(when=pd.Categorical(["train"] * 6)))
+    assert (data.test.nnz, data.train.nnz + data.valid.nnz) == (0, 5)
+
+
 def test_parts_may_be_numbers_and_columns_categories() -> None:
     numbered = _FRAME.assign(when=_FRAME["when"].map({"train": 0, "valid": 1, "test": 2}))
     categorical = _FRAME.astype("category")

@@ -73,6 +73,23 @@ def test_a_quoted_cell_is_one_cell_whatever_is_in_it(sgfd: Path) -> None:
     assert _pairs(Dataset.load(sgfd).train) == _pairs(plain.train)
 
 
+def test_quotes_in_a_table_with_tabs_are_letters(mmrec: Path) -> None:
+    plain = Dataset.load(mmrec)
+    rows = ['userID\titemID\t"title\tx_label', '0\t0\t"great\t0', "0\t1\tnice\t1"]
+    rows += ['1\t2\t"ok\t0', '1\t4\tfine"\t2']
+    (mmrec / "baby.inter").write_text("\n".join(rows) + "\n")
+    again = Dataset.load(mmrec)
+    for part in ("train", "valid", "test"):
+        assert _pairs(getattr(again, part)) == _pairs(getattr(plain, part))
+
+
+@pytest.mark.parametrize("rows", ['0,0,"great\n1,0,nice\n2,1,"ok\n', '0,0,ok\n1,0,"nice\n2,1,ok\n'])
+def test_a_quote_that_swallows_lines_is_an_error(sgfd: Path, rows: str) -> None:
+    (sgfd / "train.csv").write_text('"itemID", "userID","review"\n' + rows)
+    with pytest.raises(ValueError, match="one row per line; its 3 lines hold [12] rows"):
+        Dataset.load(sgfd)
+
+
 def test_modalities_are_chosen_and_ordered(sgfd: Path) -> None:
     assert list(Dataset.load(sgfd, modalities=["Text", "Image"]).features) == ["Text", "Image"]
     assert Dataset.load(sgfd, modalities=["Image"]).widths == {"Image": 4}

@@ -159,3 +159,11 @@ def test_positions_out_of_range_are_errors_at_the_call() -> None:
 def test_an_empty_training_part_is_an_error() -> None:
     with pytest.raises(ValueError, match="train must hold at least one interaction; got none"):
         PairSampler(csr_array((3, 4)), batch_size=2)
+
+
+@pytest.mark.parametrize("kind", [np.uint64, np.int16, np.uint8])
+def test_narrow_integers_of_numpys_do_not_overflow(kind: type) -> None:
+    train = _random(3, (300, 40), 0.2)
+    few = {"batch_size": 200, "num_negatives": 2, "seed": 5}
+    sampler = PairSampler(train, **{name: kind(value) for name, value in few.items()})
+    assert _same(list(sampler.epoch(1)), list(PairSampler(train, **few).epoch(1)))

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from training.small_models import NoisyMF, StopAfter, quiet_fit
 
 from sgfd.data import Dataset
+from sgfd.training import AtomicCheckpointIO
 from sgfd.training._generators import generator_states
 
 # Each case of killed_runs.py, and the steps at which its processes began: it went on from the
@@ -181,6 +183,15 @@ def test_resuming_with_other_settings_is_an_error(
     assert (tmp_path / "last.ckpt").read_bytes() == before
 
 
+class Tag(torch.Tensor):
+    pass
+
+
+def tagged(x: Tensor) -> Tensor:
+    """One that torch would rebuild by unpickling."""
+    return x.as_subclass(Tag)
+
+
 class Keeps(Callback):
     """Has something in the checkpoint."""
 
@@ -196,7 +207,7 @@ class Keeps(Callback):
 
 def test_numbers_of_numpy_can_be_resumed(catalog: Dataset, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "batch_size": np.int64(32),
+        "batch_size": np.uint64(32),
         "num_negatives": np.int32(2),
         "seed": np.int64(3),
         "ks": np.array([5, 20]),
@@ -204,15 +215,53 @@ def test_numbers_of_numpy_can_be_resumed(catalog: Dataset, tmp_path: Path) -> No
         "learning_rate": np.logspace(-3, -2, 2)[0],
         "weight_decay": np.float32(0.25),
     }
-    keeps = Keeps({"best": np.float64(0.5), "seen": [np.int64(3), (np.bool_(True),)]})
+    seen = {np.int64(3): [np.int64(3), (np.bool_(True),)]}
+    keeps = Keeps({"best": np.float64(0.5), "seen": seen, "count": Counter({np.int64(4): 2})})
     train(catalog, tmp_path, **settings, max_epochs=np.int64(1), callbacks=[keeps])
     again = Keeps(None)
     longer = train(
         catalog, tmp_path, **settings, max_epochs=np.int64(2), resume=True, callbacks=[again]
     )
-    assert again.kept == {"best": 0.5, "seen": [3, (True,)]}
+    assert again.kept == {"best": 0.5, "seen": {3: [3, (True,)]}, "count": Counter({4: 2})}
+    assert not {type(key) for key in [*again.kept["seen"], *again.kept["count"]]} - {int}
     plain = {name: x.tolist() for name, x in settings.items()}  # as Python's numbers
     assert torch.equal(longer.users, train(catalog, **plain, max_epochs=2).users)
+
+
+def test_what_a_model_hangs_on_its_state_stays(tmp_path: Path) -> None:
+    class Extra(torch.nn.BatchNorm1d):
+        def get_extra_state(self) -> Any:
+            return {"seen": np.float64(2.5)}
+
+    state = Extra(3).state_dict()
+    AtomicCheckpointIO().save_checkpoint({"state_dict": state}, tmp_path / "x")
+    read = AtomicCheckpointIO().load_checkpoint(tmp_path / "x")["state_dict"]
+    assert read._metadata == state._metadata
+    assert read["_extra_state"] == {"seen": 2.5}
+    assert type(read["_extra_state"]["seen"]) is float
+
+
+def test_the_best_parameters_can_be_read_too(catalog: Dataset, tmp_path: Path) -> None:
+    class Counts(NoisyMF):
+        def get_extra_state(self) -> Any:
+            return np.float64(2.5)
+
+        def set_extra_state(self, state: Any) -> None:
+            assert state == 2.5
+
+    model = Counts(catalog.num_users, catalog.num_items)
+    quiet_fit(model, catalog, max_epochs=1, directory=tmp_path, tensorboard=False)
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["_extra_state"] == 2.5
+
+
+def test_a_run_of_a_version_that_kept_less_goes_on(catalog: Dataset, tmp_path: Path) -> None:
+    train(catalog, tmp_path, max_epochs=1)
+    path = tmp_path / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["sgfd"]["identity"]["ks"]
+    del checkpoint["callbacks"]["History"]["metrics"]
+    torch.save(checkpoint, path)
+    assert torch.equal(train(catalog, tmp_path, resume=True).users, train(catalog).users)
 
 
 def test_a_rate_of_numpy_in_an_optimizer_of_ones_own(catalog: Dataset, tmp_path: Path) -> None:
@@ -228,6 +277,8 @@ def test_a_rate_of_numpy_in_an_optimizer_of_ones_own(catalog: Dataset, tmp_path:
     ("kept", "strange"),
     [
         ({"when": [1.5, Fraction(1, 3)]}, r"a Fraction at .*\['kept'\]\['when'\]\[1\]"),
+        ({Fraction(1, 3): 2}, r"a Fraction at a key of checkpoint\['callbacks'\]\['Keeps'\]"),
+        (tagged(torch.ones(2)), r"a Tag at checkpoint\['callbacks'\]\['Keeps'\]\['kept'\]"),
         (np.ones(3), r"a ndarray at checkpoint\['callbacks'\]\['Keeps'\]\['kept'\]"),
     ],
 )

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from training.small_models import NoisyMF, Scripted, StopAfter
 
-from sgfd.backbones import GRCN, MAML, VBPR
+from sgfd.backbones import BM3, GRCN, MAML, VBPR
 from sgfd.data import Dataset
 from sgfd.evaluation import evaluate
 from sgfd.training import (
@@ -25,6 +25,7 @@ pytestmark = [
     # Lightning's, about itself.
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
 
 
@@ -106,21 +107,126 @@ def test_epochs_cut_short_are_different_epochs(catalog: Dataset) -> None:
     assert len({record.metrics["ndcg@20"] for record in history.records}) == 4
 
 
-@pytest.mark.parametrize("settings", [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}, {"val_check_interval": 4}],
+)
 def test_an_epoch_without_validation_is_an_error(
     catalog: Dataset, settings: dict[str, Any]
 ) -> None:
-    with pytest.raises(RuntimeError, match="a validation after every epoch.* epoch 0 had none"):
-        first_batches(catalog, InteractionDataModule(catalog), max_epochs=2, **settings)
+    data = InteractionDataModule(catalog, batch_size=48)
+    with pytest.raises(RuntimeError, match="at the end of every epoch.* epoch 0 had none there"):
+        first_batches(catalog, data, max_epochs=2, **settings)
 
 
-@pytest.mark.parametrize("kind", [GRCN, VBPR, MAML])
+def test_a_validation_before_training_is_not_the_first_epochs(catalog: Dataset) -> None:
+    module = RecommenderModule(VBPR(catalog.train, catalog.features, dim=4))
+    data = InteractionDataModule(catalog)
+    mine = trainer(
+        max_epochs=2,
+        check_val_every_n_epoch=2,
+        callbacks=[History(monitor="ndcg@20", patience=None)],
+    )
+    mine.validate(module, datamodule=data, verbose=False)
+    with pytest.raises(RuntimeError, match="epoch 0 had none there"):
+        mine.fit(module, datamodule=data)
+
+
+def test_more_validations_within_an_epoch_judge_none_but_the_last(catalog: Dataset) -> None:
+    data = InteractionDataModule(catalog, batch_size=48)
+    _, expected = first_batches(catalog, data, max_epochs=2)
+    _, history = first_batches(catalog, data, max_epochs=2, val_check_interval=0.5)
+    assert history.records == expected.records
+
+
+def test_an_epoch_cut_short_by_max_steps_has_no_record(catalog: Dataset) -> None:
+    data = InteractionDataModule(catalog, batch_size=48)  # six batches
+    _, expected = first_batches(catalog, data, max_epochs=1)
+    _, history = first_batches(catalog, data, max_epochs=9, max_steps=9)
+    assert history.records == expected.records
+    _, none = first_batches(catalog, data, max_epochs=9, max_steps=4)
+    assert none.records == []
+
+
+@pytest.mark.parametrize("limit", [3, 0.5, 1.0])
+@pytest.mark.parametrize("at_epoch_end", [True, False])
+def test_lightnings_own_checkpoints_go_on_as_if_never_left(
+    catalog: Dataset, tmp_path: Path, limit: float, at_epoch_end: bool
+) -> None:
+    def train(name: str, max_epochs: int, resume: Path | None = None) -> tuple[Any, Any]:
+        folder = tmp_path / name
+        saves = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=at_epoch_end)
+        history, first = History(monitor="ndcg@20", patience=None), FirstBatches()
+        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
+        mine = trainer(
+            max_epochs=max_epochs,
+            limit_train_batches=limit,
+            num_sanity_val_steps=0,
+            enable_checkpointing=True,
+            callbacks=[history, first, saves],
+            plugins=[AtomicCheckpointIO()],
+        )
+        data = InteractionDataModule(catalog, batch_size=48)
+        mine.fit(RecommenderModule(model), datamodule=data, ckpt_path=resume)
+        return history.records, first.users
+
+    records, users = train("whole", 4)
+    begun = train("begun", 2)
+    rest = train("rest", 4, tmp_path / "begun" / "last.ckpt")
+    assert rest[0] == records
+    assert begun[1] + rest[1] == users
+
+
+def test_an_epoch_that_lightning_never_ends_is_told(catalog: Dataset, tmp_path: Path) -> None:
+    def train(resume: Path | None = None) -> History:
+        history = History(monitor="ndcg@20", patience=None)
+        folder = tmp_path / ("rest" if resume else "begun")
+        saves = ModelCheckpoint(folder, filename="at_6", every_n_train_steps=6)
+        mine = trainer(
+            max_epochs=2,
+            num_sanity_val_steps=0,
+            enable_checkpointing=True,
+            callbacks=[history, saves, *([] if resume else [StopAfter(7)])],
+            plugins=[AtomicCheckpointIO()],
+        )
+        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
+        data = InteractionDataModule(catalog, batch_size=48)
+        mine.fit(RecommenderModule(model), datamodule=data, ckpt_path=resume)
+        return history
+
+    with pytest.raises(InterruptedError):
+        train()
+    with pytest.warns(UserWarning, match="The 6 batches before were of an epoch that never ended"):
+        [record] = train(tmp_path / "begun" / "at_6.ckpt").records
+    _, whole = first_batches(catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=2)
+    assert record == whole.records[1]
+
+
+@pytest.mark.parametrize("kind", [BM3, GRCN, VBPR, MAML])
 def test_mixed_precision_ranks_by_whole_scores(catalog: Dataset, kind: Any) -> None:
-    module = RecommenderModule(kind(catalog.train, catalog.features, dim=8, seed=1))
-    mine = trainer(precision="bf16-mixed")
-    [found] = mine.validate(module, InteractionDataModule(catalog), verbose=False)
-    expected = evaluate(module.model.eval().scorer(), catalog.valid, seen=catalog.train).means()
-    assert found == pytest.approx({f"val/{name}": mean for name, mean in expected.items()})
+    module = RecommenderModule(kind(catalog.train, catalog.features, dim=8, seed=1), ks=(1, 20))
+    mine = trainer(precision="bf16-mixed", max_epochs=2, num_sanity_val_steps=0)
+    mine.fit(module, InteractionDataModule(catalog, batch_size=48))
+    scorer = module.model.eval().scorer()
+    expected = evaluate(scorer, catalog.valid, seen=catalog.train, ks=(1, 20)).means()
+    assert module.metrics == expected
+    users = torch.arange(catalog.num_users)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(module.model.scorer()(users).float(), scorer(users))
+
+
+def test_few_users_are_ranked_at_once_where_items_are_many(
+    catalog: Dataset, noisy: NoisyMF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, scores = [], noisy.scores
+    monkeypatch.setattr(noisy, "scores", lambda users: (asked.append(len(users)), scores(users))[1])
+    module, found = RecommenderModule(noisy), []
+    for at_most in (2**26, 7 * catalog.num_items, 1):
+        monkeypatch.setattr("sgfd.training._module._SCORES", at_most)
+        asked.clear()
+        found += trainer().validate(module, InteractionDataModule(catalog), verbose=False)
+        assert max(asked) == {2**26: sum(asked), 1: 1}.get(at_most, 7)
+    assert found[0] == found[1] == found[2]
 
 
 def test_validation_and_test_rank_their_own_part(catalog: Dataset, noisy: NoisyMF) -> None:

@@ -114,6 +114,7 @@ def check_names(label_names: Any) -> None:
     """Raises TypeError or ValueError for what names no classes."""
     if label_names is None:
         return
+    check_order("label_names", label_names)
     names = list(label_names) if isinstance(label_names, Iterable) else []
     if (
         isinstance(label_names, str)
@@ -150,6 +151,9 @@ def check_ids(
 ) -> int:
     """Checks that ids, if any, are enough and unique; returns the number of users."""
     for name, ids in (("user_ids", user_ids), ("item_ids", item_ids)):
+        check_order(name, ids)
+        if hasattr(ids, "columns"):
+            raise TypeError(f"{name} must be a sequence of ids; got a {type(ids).__qualname__}.")
         try:
             repeats = 0 if ids is None else len(ids) - len(set(ids))
         except TypeError as error:

@@ -80,8 +80,9 @@ def index_frame(
         split: tuple[Interactions, Interactions | None, Interactions] = (train, None, test)
     else:
         # True and False equal 1 and 0, and which parts they stand for nobody said.
-        truths = frame[part].map(lambda value: isinstance(value, (bool, np.bool_)))
-        names = frame[part].map(_PARTS).mask(truths)
+        said = frame[part].astype(object)
+        truths = said.map(lambda value: isinstance(value, (bool, np.bool_))).astype(bool)
+        names = said.map(_PARTS).mask(truths)
         if names.isna().any():
             strange = frame[part][names.isna()].unique().tolist()
             raise ValueError(

@@ -68,10 +68,12 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
     """Reads some columns of integers, found by the header, in the order asked for."""
     try:
         with path.open(encoding="utf-8-sig") as file:  # a byte order mark is no part of a name
-            line = next(csv.reader([file.readline()], delimiter=delimiter), [])
-            header = [name.strip() for name in line]
+            header = _header(file.readline(), delimiter)
+            num_rows = sum(1 for line in file if line.strip())
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be a text file in UTF-8; {error}.") from None
+    # Tables with tabs have no quoted cells: a quote there is one of a title, say.
+    quote = '"' if delimiter == "," else None
     if missing := [name for name in columns if header.count(name) != 1]:
         raise ValueError(
             f"the first line of {path} must name the columns {', '.join(columns)}, each once; "
@@ -81,12 +83,12 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
         warnings.filterwarnings("error", category=DeprecationWarning)  # old NumPy: 4.5 read as 4
         warnings.filterwarnings("ignore", "loadtxt: input contained no data")
         try:
-            return np.loadtxt(
+            table: Table = np.loadtxt(
                 path,
                 dtype=np.int64,
                 comments=None,
                 delimiter=delimiter,
-                quotechar='"',
+                quotechar=quote,
                 skiprows=1,
                 usecols=[header.index(name) for name in columns],
                 ndmin=2,
@@ -97,6 +99,20 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
                 f"{path} must hold integers in {', '.join(columns)}; {error} (rows counted from 0 "
                 "below the header). Dataset.from_pandas maps ids of any kind to indices."
             ) from error
+    if len(table) != num_rows:
+        raise ValueError(
+            f"{path} must have one row per line; its {num_rows:,} lines hold {len(table):,} rows, "
+            'since a quoted cell goes on after its line. Write only the columns of ids, or " as "" '
+            "within quoted cells and no line breaks."
+        )
+    return table
+
+
+def _header(line: str, delimiter: str) -> list[str]:
+    """The names of the columns, which may be quoted."""
+    if delimiter != "," or len(line) > 100_000:  # as far as csv goes, about
+        return [name.strip().strip('"') for name in line.split(delimiter)]
+    return [name.strip() for name in next(csv.reader([line], skipinitialspace=True), [])]
 
 
 def _read_features(

@@ -56,9 +56,10 @@ class PairSampler:
         self, train: csr_array, *, batch_size: int, num_negatives: int = 1, seed: int = 0
     ) -> None:
         check_sparse("train", train)
-        check_integer("batch_size", batch_size, at_least=1)
-        check_integer("num_negatives", num_negatives, at_least=0)
-        check_integer("seed", seed, at_least=0)
+        # Python's integers, since narrow ones of NumPy's overflow.
+        self._batch_size = check_integer("batch_size", batch_size, at_least=1)
+        self._num_negatives = check_integer("num_negatives", num_negatives, at_least=0)
+        self._seed = check_integer("seed", seed, at_least=0)
         num_users, self._num_items = train.shape
         coo = train.tocoo()
         there = coo.data != 0
@@ -80,7 +81,6 @@ class PairSampler:
             )
         unseen_before = self._items - (np.arange(keys.size) - self._starts[self._users])
         self._unseen_before = self._users * self._num_items + unseen_before
-        self._batch_size, self._num_negatives, self._seed = batch_size, num_negatives, seed
 
     @property
     def num_batches(self) -> int:

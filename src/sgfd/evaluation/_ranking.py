@@ -40,7 +40,7 @@ def ranked_hits(
     progress: bool = False,
 ) -> RankedHits:
     """Hits of ``users``, in order. ``target`` and ``seen`` come from ``interactions``."""
-    check_integer("batch_size", batch_size, at_least=1)
+    batch_size = check_integer("batch_size", batch_size, at_least=1)
     rank = _ranker(scores, target.shape, seen, seen_score, k, item_block, device)
     num_items = target.shape[1]
     starts: Iterable[int] = range(0, len(users), batch_size)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sgfd._checks import as_array, check_mapping
+from sgfd._checks import as_array, check_mapping, check_order
 from sgfd._features import FeatureTable
 from sgfd._lessons import LabeledItems, listen
 from sgfd._sources import missing_masks
@@ -90,6 +90,7 @@ def class_accuracy(
             f"features must have exactly the teacher's modalities {modalities}, none of them named "
             f"'fused'; got {list(features)}."
         )
+    check_order("labels", labels)
     known = torch.from_numpy(np.array(as_array("labels", labels)))
     if known.ndim != 1 or known.dtype == torch.bool or known.is_floating_point():
         raise ValueError(

@@ -6,13 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from sgfd._checks import as_array
+from sgfd._checks import as_array, check_order
 
 
 def checked_items(
     features: Tensor | npt.ArrayLike, labels: Tensor | npt.ArrayLike, *, name: str = "features"
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Features and labels as arrays with one row per item, or an error."""
+    check_order(name, features)
+    check_order("labels", labels)
     points, known = as_array(name, features), as_array("labels", labels)
     if points.ndim != 2 or points.dtype.kind not in "biuf":
         raise ValueError(

@@ -3,7 +3,8 @@
 import io
 import pickle
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
+from torch.nn import Parameter
 from typing_extensions import override
 
 from sgfd._checks import check_path
@@ -36,12 +38,12 @@ class AtomicCheckpointIO(CheckpointIO):
             ValueError: for one that could not be read back: now, and not when it is needed.
         """
         path = Path(path)
-        checkpoint = _plain(checkpoint)
+        checkpoint = plain(checkpoint)
         if strange := _strange(checkpoint, "checkpoint"):
             raise ValueError(
                 "A checkpoint must hold nothing but tensors and plain values, or it could not be "
-                f"read back without unpickling objects; got {strange}. Keep a tensor, a number, a "
-                "string or a dict or list of these in the state_dict of the callback or optimizer."
+                f"read back without unpickling objects; got {strange}. Keep tensors, numbers, "
+                "strings, and dicts and lists of these there (save_hyperparameters has ignore=)."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda file: torch.save(checkpoint, file))
@@ -78,37 +80,30 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same, with Python's numbers in place of NumPy's."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if type(value) in (dict, OrderedDict):
-        same = copy(value)  # what torch hangs on the dict of a module's state stays
-        for key, part in value.items():
-            same[key] = _plain(part)
-        return same
-    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
+    return _changed(value, lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf)
 
 
 def _strange(value: Any, name: str) -> str | None:
     """What of a value cannot be read back, or None."""
     if _readable(value):
         return None
+    parts: list[tuple[Any, str]] = []
     if isinstance(value, dict):
-        parts = [(part, f"{name}[{key!r}]") for key, part in value.items()]
+        parts = [(key, f"a key of {name}") for key in value]
+        parts += [(part, f"{name}[{key!r}]") for key, part in value.items()]
     elif type(value) in (list, tuple):
         parts = [(part, f"{name}[{place}]") for place, part in enumerate(value)]
-    else:
-        parts = []
     found = (strange for part, where in parts if (strange := _strange(part, where)))
     return next(found, f"a {type(value).__qualname__} at {name}")
 
 
 def _readable(value: Any) -> bool:
-    """Whether torch would read it without unpickling objects; tensors it does."""
+    """Whether torch would read it without unpickling objects, as it does plain tensors."""
     file = io.BytesIO()
     try:
-        torch.save(_without_tensors(value), file)
+        torch.save(_changed(value, lambda leaf: None if _is_plain_tensor(leaf) else leaf), file)
         file.seek(0)
         torch.load(file, weights_only=True)
     except Exception:  # whatever an object raises when it is pickled
@@ -116,12 +111,21 @@ def _readable(value: Any) -> bool:
     return True
 
 
-def _without_tensors(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return None
-    if type(value) in (dict, OrderedDict):
-        return {key: _without_tensors(part) for key, part in value.items()}
-    return type(value)(map(_without_tensors, value)) if type(value) in (list, tuple) else value
+def _is_plain_tensor(value: Any) -> bool:
+    return type(value) in (Tensor, Parameter) and not value.__dict__
+
+
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same containers with changed leaves, and what torch hangs on the dict of a state."""
+    if type(value) in (dict, OrderedDict, Counter):
+        same = copy(value)
+        same.clear()
+        for key, part in value.items():
+            same[change(key)] = _changed(part, change)
+        return same
+    if type(value) in (list, tuple, set):
+        return type(value)(_changed(part, change) for part in value)
+    return change(value)
 
 
 def _reason(error: BaseException) -> str:

@@ -47,9 +47,22 @@ class BatchStream:
             raise TypeError(f"sampler must be a PairSampler; got {type(sampler).__qualname__}.")
         check_activations(through=through)
         self._sampler, self._through = sampler, through or iter
+        self._length = len(self)
         self._epoch = 0
         self._batch = 0
         self._left = False
+
+    def begin(self, epoch: int, *, length: int | None = None) -> None:
+        """Goes to the start of an epoch.
+
+        Args:
+            epoch: 0 or more.
+            length: how many of an epoch's batches are taken, of this one and those after it, as
+                by ``limit_train_batches`` of Lightning; None, or more than there are, for all.
+        """
+        check_integer("epoch", epoch, at_least=0)
+        self._length = len(self) if length is None else max(1, min(length, len(self)))
+        self._epoch, self._batch, self._left = epoch, 0, False
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -61,10 +74,12 @@ class BatchStream:
             self._epoch, self._batch = self._epoch + 1, 0
         for batch in self._through(self._sampler.epoch(self._epoch, start=self._batch)):
             self._batch += 1
-            if self._batch == len(self):
+            if over := self._batch == self._length:
                 self._epoch, self._batch = self._epoch + 1, 0
-            self._left = self._batch > 0  # unless somebody asks for more
+            self._left = not over  # unless somebody asks for more
             yield batch
+            if over and self._length < len(self):
+                return
 
     def state_dict(self) -> dict[str, int]:
         """The position of the next batch."""
@@ -117,7 +132,8 @@ class InteractionDataModule(LightningDataModule):
     In several processes all make the same batches, and each trains on its ``Share``.
 
     A checkpoint of Lightning's holds the seed and the position. A Trainer that begins takes the
-    epoch it is in, from its start, whatever was drawn before: one data module may serve several.
+    epoch it is in, from its start, whatever was drawn or set before: one data module may serve
+    several.
 
     Args:
         dataset: trains on ``train``, validates on ``valid`` with ``train`` left out, tests on
@@ -162,7 +178,9 @@ class InteractionDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Goes to the start of the trainer's epoch; a checkpoint's position is set after that."""
         if stage == "fit" and self.trainer is not None:
-            self._stream.load_state_dict({"epoch": self.trainer.current_epoch, "batch": 0})
+            limit = self.trainer.limit_train_batches
+            part = limit if isinstance(limit, int) else int(limit * len(self._stream))
+            self._stream.begin(self.trainer.current_epoch, length=part)
 
     def train_dataloader(self) -> BatchStream:
         """Batches of training pairs, the same stream at every call."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing_extensions import override
 
 from sgfd._checks import check_integer
 from sgfd._files import replace_file
+from sgfd.training._checkpoint import plain
 from sgfd.training._module import RecommenderModule
 
 
@@ -58,7 +60,7 @@ class History(Callback):
         self, *, monitor: str, patience: int | None, directory: Path | None = None
     ) -> None:
         if patience is not None:
-            check_integer("patience", patience, at_least=1)
+            patience = check_integer("patience", patience, at_least=1)
         self.monitor = monitor
         self.patience = patience
         self.records: list[EpochRecord] = []
@@ -70,7 +72,7 @@ class History(Callback):
         self._sums: dict[str, float] = {}
         self._names: list[str] = []
         self._pending: list[Tensor] = []
-        self._validated = False
+        self._metrics: dict[str, float] | None = None
 
     @property
     def stopped(self) -> bool:
@@ -101,6 +103,15 @@ class History(Callback):
         batch_idx: int,
     ) -> None:
         """Keeps the batch's terms, on the device: reading them now would wait for it."""
+        if batch_idx == 0 and self._batches:
+            warnings.warn(
+                f"The {self._batches} batches before were of an epoch that never ended; it has no "
+                "record. A checkpoint between an epoch's last step and its validation cannot be "
+                "gone on from: Lightning skips that validation. Save after epochs.",
+                stacklevel=2,
+            )
+            self._sums, self._batches = {}, 0
+        self._metrics = None  # those before are of other parameters
         terms: dict[str, Tensor] = outputs["terms"]
         self._names = list(terms)
         self._pending.append(torch.stack([term.detach() for term in terms.values()]))
@@ -114,26 +125,29 @@ class History(Callback):
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Knows that the metrics are of this epoch."""
-        self._validated = not trainer.sanity_checking
+        """Keeps the metrics, which are of the parameters as they are now."""
+        assert isinstance(pl_module, RecommenderModule)  # as setup saw
+        self._metrics = None if trainer.sanity_checking else dict(pl_module.metrics)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Makes the record of the epoch, and judges it."""
+        """Makes the record of the epoch, and judges it; one that is not over has none."""
         assert isinstance(pl_module, RecommenderModule)  # as setup saw
         self._collect()
-        if not self._validated:
+        if not self._batches or not trainer.is_last_batch:
+            return
+        metrics, self._metrics = self._metrics, None
+        if metrics is None:
             raise RuntimeError(
-                "History needs a validation after every epoch, to know which is the best; epoch "
-                f"{trainer.current_epoch} had none. Leave the Trainer's check_val_every_n_epoch at "
-                "1 and its limit_val_batches above 0."
+                "History needs a validation at the end of every epoch, to know which is the best; "
+                f"epoch {trainer.current_epoch} had none there. Leave the Trainer's "
+                "check_val_every_n_epoch, val_check_interval and limit_val_batches as they are."
             )
-        self._validated = False
         terms = {name: total / self._batches for name, total in self._sums.items()}
         self._sums, self._batches = {}, 0
         epoch = trainer.current_epoch
-        self.records.append(EpochRecord(epoch, terms, dict(pl_module.metrics)))
-        value = pl_module.metrics[self.monitor]
+        self.records.append(EpochRecord(epoch, terms, metrics))
+        value = metrics[self.monitor]
         if value > self.best_value:
             self.best_epoch, self.best_value = epoch, value
             self.best_parameters = {
@@ -142,7 +156,9 @@ class History(Callback):
             }
             if self._directory is not None and trainer.is_global_zero:
                 best = self.best_parameters
-                replace_file(self._directory / "best.pt", lambda file: torch.save(best, file))
+                replace_file(
+                    self._directory / "best.pt", lambda file: torch.save(plain(best), file)
+                )
         if self._directory is not None and trainer.is_global_zero:
             replace_file(self._directory / "history.csv", lambda file: file.write(self._csv()))
         if self.stopped:
@@ -162,6 +178,7 @@ class History(Callback):
             "best_parameters": self.best_parameters,
             "batches": self._batches,
             "sums": self._sums,
+            "metrics": self._metrics,
         }
 
     @override
@@ -172,6 +189,7 @@ class History(Callback):
         self.best_value = state_dict["best_value"]
         self.best_parameters = state_dict["best_parameters"]
         self._batches, self._sums = state_dict["batches"], state_dict["sums"]
+        self._metrics = state_dict.get("metrics")
 
     def _collect(self) -> None:
         if not self._pending:

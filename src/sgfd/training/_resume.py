@@ -166,9 +166,9 @@ def check_resumable(path: Path, identity: Mapping[str, Any], *, max_epochs: int)
         )
     saved = checkpoint["sgfd"]["identity"]
     differences = [
-        _difference(name, saved.get(name), now)
+        _difference(name, saved[name], now)
         for name, now in identity.items()
-        if saved.get(name) != now
+        if name in saved and saved[name] != now  # an earlier version knew fewer
     ]
     if differences:
         raise ValueError(

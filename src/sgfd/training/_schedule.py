@@ -85,7 +85,9 @@ def weights_at(schedule: Schedule, step: int) -> Weights:
         ValueError: if it is not two, or one is negative or not finite.
     """
     given = schedule(step)
-    if not isinstance(given, tuple) or not all(isinstance(w, Real) for w in given):
+    if not isinstance(given, tuple) or not all(
+        isinstance(w, Real) and not isinstance(w, bool) for w in given
+    ):
         raise TypeError(_contract(step, given))
     if len(given) != 2 or not all(0 <= w < math.inf for w in given):
         raise ValueError(_contract(step, given))
