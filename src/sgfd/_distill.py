@@ -77,8 +77,8 @@ def distill(
             which by themselves made VBPR 11, 7 and 1 % better on three real datasets and 7 % worse
             on a fourth, BM3 5 % worse on the first, 4 and 6 % better on the next two and on the
             fourth not shown to be other (with a tenth of its ``cl_weight`` level on the first and
-            7 % worse on the third), GRCN and MAML 4 and 5 % worse on the first (docs/study.md):
-            compare.
+            7 % worse on the third), GRCN 4 % worse on the first, MAML 5 and 7 % on the first two
+            (docs/study.md): compare.
             ``partial(FeatureStudent.adopt, normalize=True)`` gives it unit rows and no LeakyReLU.
         teacher: None for a ``SemanticTeacher`` with its defaults, of the students' widths.
         loss: None for an ``SGFDLoss`` with its default weights and the functions that fit the

@@ -53,10 +53,10 @@ class SGFDLoss(nn.Module):
         ce_weight: weight of the two label losses, at least 0.
         kd_weight: weight of the two distillation losses, at least 0. At ``ce_weight`` 0.1
             and 0.01 for this one, VBPR and BM3 on four real datasets, with their own layers,
-            ranked within 2.5 % of what they do without, GRCN and MAML 8 % worse on one of two; at
-            0.1, 3 and 11 % worse where that was tried (one seed each, docs/study.md). To be tuned
-            like any loss weight. Both may be set between steps; ``sgfd.training.fit`` takes a
-            schedule.
+            ranked within 2.5 % of what they do without, GRCN 8 and 3 % worse on two of three,
+            MAML 2 and 8 % on two; at 0.1, 3 and 11 % worse where that was tried (one seed each,
+            docs/study.md). To be tuned like any loss weight. Both may be set between steps;
+            ``sgfd.training.fit`` takes a schedule.
         temperature: of response distillation, above 0.
         detach_teacher: whether the teacher's embeddings and predictions are constants in the two
             distillation terms, so that the student comes to the teacher and not the teacher to
