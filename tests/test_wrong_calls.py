@@ -365,7 +365,11 @@ CASES = {
          "item_ids must be a sequence of ids; got a DataFrame."),
         ("ids in another order", ValueError,
          lambda: arrays(item_ids=sheet({"a": [1, 2, 3]}, index=[2, 0, 1])["a"]),
-         "item_ids are taken by position, item by item, and the index of this Series is not 0..2."),
+         "item_ids are taken by position, row by row, and the index of this Series is not 0..2. "
+         "Pass its .to_numpy() if they are in order."),
+        ("a frame of names", TypeError,
+         lambda: arrays(labels=[0, 0, 0], label_names=sheet({"n": [1]})),
+         "label_names must be a sequence of strings; got"),
         ("parts by yes and no", ValueError,
          lambda: frame(frame=sheet({"userID": [1], "itemID": [5], "p": [True]}), part="p"),
          "frame['p'] must hold 'train', 'valid', 'test', or 0, 1, 2; got [True]."),

@@ -108,7 +108,7 @@ def check_activations(**given: object) -> None:
             check_function(name, function)
 
 
-def check_order(name: str, given: object) -> None:
+def check_order(name: str, given: object, *, by: str = "item") -> None:
     """Raises ValueError for a pandas object whose index says another order than its rows."""
     index = getattr(given, "index", None)
     if index is None or callable(index):  # a list's method
@@ -116,9 +116,9 @@ def check_order(name: str, given: object) -> None:
     rows = len(index)
     if not np.array_equal(np.asarray(index), np.arange(rows)):
         raise ValueError(
-            f"{name} are taken by position, item by item, and the index of this "
-            f"{type(given).__qualname__} is not 0..{rows - 1}. Pass its .to_numpy() if the rows "
-            "come as the items do, or else .reindex(item_ids).to_numpy()."
+            f"{name} are taken by position, {by} by {by}, and the index of this "
+            f"{type(given).__qualname__} is not 0..{rows - 1}. Pass its .to_numpy() if they are in "
+            f"order{', or else .reindex(item_ids).to_numpy()' if by == 'item' else ''}."
         )
 
 

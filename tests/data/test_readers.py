@@ -90,6 +90,13 @@ def test_a_quote_that_swallows_lines_is_an_error(sgfd: Path, rows: str) -> None:
         Dataset.load(sgfd)
 
 
+def test_a_quoted_cell_may_hold_a_line_break(sgfd: Path) -> None:
+    plain = Dataset.load(sgfd)
+    rows = ["itemID,userID,review", '0,0,"a\nb ""c"" d"', "1,0,", '2,1,"\n"', "3,2,e"]
+    (sgfd / "train.csv").write_text("\n".join(rows) + "\n")
+    assert _pairs(Dataset.load(sgfd).train) == _pairs(plain.train)
+
+
 def test_modalities_are_chosen_and_ordered(sgfd: Path) -> None:
     assert list(Dataset.load(sgfd, modalities=["Text", "Image"]).features) == ["Text", "Image"]
     assert Dataset.load(sgfd, modalities=["Image"]).widths == {"Image": 4}

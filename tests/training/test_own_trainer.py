@@ -1,13 +1,15 @@
 """The parts in a ``lightning.Trainer`` of one's own."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from training.small_models import NoisyMF, Scripted, StopAfter
+from training.small_models import NoisyMF, Scripted, StopAfter, quiet_fit
 
 from sgfd.backbones import BM3, GRCN, MAML, VBPR
 from sgfd.data import Dataset
@@ -16,6 +18,7 @@ from sgfd.training import (
     AtomicCheckpointIO,
     BatchStream,
     ExactResume,
+    FitResult,
     History,
     InteractionDataModule,
     RecommenderModule,
@@ -109,7 +112,7 @@ def test_epochs_cut_short_are_different_epochs(catalog: Dataset) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}, {"val_check_interval": 4}],
+    [{"check_val_every_n_epoch": 2}, {"limit_val_batches": 0}],
 )
 def test_an_epoch_without_validation_is_an_error(
     catalog: Dataset, settings: dict[str, Any]
@@ -117,6 +120,14 @@ def test_an_epoch_without_validation_is_an_error(
     data = InteractionDataModule(catalog, batch_size=48)
     with pytest.raises(RuntimeError, match="at the end of every epoch.* epoch 0 had none there"):
         first_batches(catalog, data, max_epochs=2, **settings)
+
+
+def test_validations_beside_the_ends_of_epochs_are_refused_before_training(
+    catalog: Dataset,
+) -> None:
+    data = InteractionDataModule(catalog, batch_size=48)  # six batches
+    with pytest.raises(ValueError, match="one after every 4 of its 6 batches. Give one that"):
+        first_batches(catalog, data, max_epochs=1, val_check_interval=4)
 
 
 def test_a_validation_before_training_is_not_the_first_epochs(catalog: Dataset) -> None:
@@ -146,6 +157,102 @@ def test_an_epoch_cut_short_by_max_steps_has_no_record(catalog: Dataset) -> None
     assert history.records == expected.records
     _, none = first_batches(catalog, data, max_epochs=9, max_steps=4)
     assert none.records == []
+
+
+class StopAt(Callback):
+    """Tells the trainer to stop after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == self.step
+
+
+@pytest.mark.parametrize("step", [3, 9])
+def test_a_run_that_a_callback_stops_keeps_what_it_validated_and_goes_on(
+    catalog: Dataset, tmp_path: Path, step: int
+) -> None:
+    def run(directory: Path | None = None, **settings: Any) -> tuple[FitResult, VBPR]:
+        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
+        common = {"batch_size": 48, "max_epochs": 4, "tensorboard": False, "patience": 2}
+        result = quiet_fit(model, catalog, directory=directory, **common | settings)
+        return result, model
+
+    whole, expected = run()
+    cut, model = run(tmp_path, callbacks=[StopAt(step)])
+    assert [record.epoch for record in cut.history] == list(range(step // 6 + 1))
+    assert evaluate(model.scorer(), catalog.valid, seen=catalog.train).means() == (
+        cut.history[cut.best_epoch].metrics
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*starting from the beginning")
+        rest, model = run(tmp_path, resume=True)
+    assert rest.history == whole.history
+    assert all(torch.equal(x, model.state_dict()[n]) for n, x in expected.state_dict().items())
+
+
+def test_a_run_stopped_before_anything_was_judged_is_left_as_it_is(catalog: Dataset) -> None:
+    class AtOnce(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+            trainer.should_stop = True
+
+    model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
+    result = quiet_fit(model, catalog, max_epochs=2, callbacks=[AtOnce()])
+    assert (result.history, result.best_epoch) == ((), -1)
+
+
+def test_terms_of_an_interrupted_epoch_are_not_those_of_the_next(catalog: Dataset) -> None:
+    _, whole = first_batches(catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=1)
+    history, stop = History(monitor="ndcg@20", patience=None), StopAfter(3)
+    mine = trainer(max_epochs=1, num_sanity_val_steps=0, callbacks=[history, stop])
+    data = InteractionDataModule(catalog, batch_size=48)
+    modules = [
+        RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5)) for _ in range(2)
+    ]
+    with pytest.raises(InterruptedError):
+        mine.fit(modules[0], datamodule=data)
+    again = trainer(max_epochs=1, num_sanity_val_steps=0, callbacks=[history])
+    with pytest.warns(UserWarning, match="The 3 batches before were of an epoch that never ended"):
+        again.fit(modules[1], datamodule=data)
+    assert history.records == whole.records
+
+
+def test_going_on_after_max_steps_takes_whole_epochs(catalog: Dataset, tmp_path: Path) -> None:
+    def run(name: str, resume: Path | None = None, **settings: Any) -> tuple[History, Any]:
+        history, first = History(monitor="ndcg@20", patience=None), FirstBatches()
+        saves = ModelCheckpoint(tmp_path / name, save_last=True, save_on_train_epoch_end=True)
+        mine = trainer(
+            num_sanity_val_steps=0,
+            enable_checkpointing=True,
+            callbacks=[history, first, saves],
+            plugins=[AtomicCheckpointIO()],
+            **settings,
+        )
+        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
+        data = InteractionDataModule(catalog, batch_size=48)
+        mine.fit(RecommenderModule(model), datamodule=data, ckpt_path=resume)
+        return history, first
+
+    _, whole = run("whole", max_epochs=4)
+    run("begun", max_epochs=4, max_steps=9)
+    history, first = run("rest", tmp_path / "begun" / "last.ckpt", max_epochs=4)
+    assert [record.epoch for record in history.records] == [0, 2, 3]
+    assert first.users == whole.users[2:]
+
+
+def test_a_shorter_epoch_ends_where_a_longer_one_went_on(catalog: Dataset) -> None:
+    stream = InteractionDataModule(catalog, batch_size=48).train_dataloader()
+    stream.begin(2, length=3)
+    stream.load_state_dict({"epoch": 4, "batch": 3})
+    assert stream.state_dict() == {"epoch": 5, "batch": 0}
+    assert len(list(stream)) == 3
+    stream.begin(np.int8(127), length=99)
+    assert len(list(stream)) == 6
+    assert stream.state_dict() == {"epoch": 128, "batch": 0}
+    for length in (0, 2.5):
+        with pytest.raises(ValueError, match="length must be an integer of at least 1"):
+            stream.begin(0, length=length)
 
 
 @pytest.mark.parametrize("limit", [3, 0.5, 1.0])

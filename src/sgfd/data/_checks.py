@@ -114,10 +114,11 @@ def check_names(label_names: Any) -> None:
     """Raises TypeError or ValueError for what names no classes."""
     if label_names is None:
         return
-    check_order("label_names", label_names)
+    check_order("label_names", label_names, by="class")
     names = list(label_names) if isinstance(label_names, Iterable) else []
     if (
         isinstance(label_names, str)
+        or hasattr(label_names, "columns")
         or not all(isinstance(name, str) for name in names)
         or not names
     ):
@@ -151,7 +152,7 @@ def check_ids(
 ) -> int:
     """Checks that ids, if any, are enough and unique; returns the number of users."""
     for name, ids in (("user_ids", user_ids), ("item_ids", item_ids)):
-        check_order(name, ids)
+        check_order(name, ids, by="row")
         if hasattr(ids, "columns"):
             raise TypeError(f"{name} must be a sequence of ids; got a {type(ids).__qualname__}.")
         try:

@@ -69,7 +69,7 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
     try:
         with path.open(encoding="utf-8-sig") as file:  # a byte order mark is no part of a name
             header = _header(file.readline(), delimiter)
-            num_rows = sum(1 for line in file if line.strip())
+            num_rows = sum(1 for line in file if line.strip()) if delimiter == "," else 0
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be a text file in UTF-8; {error}.") from None
     # Tables with tabs have no quoted cells: a quote there is one of a title, say.
@@ -99,13 +99,22 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
                 f"{path} must hold integers in {', '.join(columns)}; {error} (rows counted from 0 "
                 "below the header). Dataset.from_pandas maps ids of any kind to indices."
             ) from error
-    if len(table) != num_rows:
+    if quote and len(table) != num_rows and len(table) != _num_records(path):
         raise ValueError(
             f"{path} must have one row per line; its {num_rows:,} lines hold {len(table):,} rows, "
-            'since a quoted cell goes on after its line. Write only the columns of ids, or " as "" '
-            "within quoted cells and no line breaks."
+            'since a cell that begins with " goes on after its line. Write no other columns, '
+            'or quote such cells, with "" for each ".'
         )
     return table
+
+
+def _num_records(path: Path) -> int:
+    """Rows below the header of a CSV whose quoted cells may hold line breaks; -1 for no CSV."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return sum(1 for row in csv.reader(file, strict=True) if row) - 1
+    except csv.Error:
+        return -1
 
 
 def _header(line: str, delimiter: str) -> list[str]:

@@ -60,9 +60,15 @@ class BatchStream:
             length: how many of an epoch's batches are taken, of this one and those after it, as
                 by ``limit_train_batches`` of Lightning; None, or more than there are, for all.
         """
-        check_integer("epoch", epoch, at_least=0)
-        self._length = len(self) if length is None else max(1, min(length, len(self)))
-        self._epoch, self._batch, self._left = epoch, 0, False
+        self._epoch = check_integer("epoch", epoch, at_least=0)
+        self._batch, self._left, self._length = 0, False, len(self)
+        if length is not None:
+            self._length = min(check_integer("length", length, at_least=1), len(self))
+
+    def leave(self) -> None:
+        """Goes to the start of the next epoch, if this one has begun."""
+        if self._left:
+            self._epoch, self._batch, self._left = self._epoch + 1, 0, False
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -70,8 +76,7 @@ class BatchStream:
 
     def __iter__(self) -> Iterator[Batch]:
         # Lightning asks for iterators that it never uses: nothing happens before the first batch.
-        if self._left:
-            self._epoch, self._batch = self._epoch + 1, 0
+        self.leave()
         for batch in self._through(self._sampler.epoch(self._epoch, start=self._batch)):
             self._batch += 1
             if over := self._batch == self._length:
@@ -91,9 +96,11 @@ class BatchStream:
         Raises:
             ValueError: for what is no position.
         """
-        check_integer("state_dict['epoch']", state_dict.get("epoch"), at_least=0)
-        check_integer("state_dict['batch']", state_dict.get("batch"), at_least=0, below=len(self))
-        self._epoch, self._batch = state_dict["epoch"], state_dict["batch"]
+        epoch = check_integer("state_dict['epoch']", state_dict.get("epoch"), at_least=0)
+        batch = state_dict.get("batch")
+        batch = check_integer("state_dict['batch']", batch, at_least=0, below=len(self))
+        over = batch >= self._length  # where epochs were longer
+        self._epoch, self._batch = (epoch + 1, 0) if over else (epoch, batch)
         self._left = False
 
 
@@ -180,7 +187,7 @@ class InteractionDataModule(LightningDataModule):
         if stage == "fit" and self.trainer is not None:
             limit = self.trainer.limit_train_batches
             part = limit if isinstance(limit, int) else int(limit * len(self._stream))
-            self._stream.begin(self.trainer.current_epoch, length=part)
+            self._stream.begin(self.trainer.current_epoch, length=max(1, part))
 
     def train_dataloader(self) -> BatchStream:
         """Batches of training pairs, the same stream at every call."""

@@ -38,7 +38,7 @@ class FitResult(NamedTuple):
     Attributes:
         history: one record per epoch, with the means of the training terms and the validation
             metrics.
-        best_epoch: the epoch whose parameters the model has now, from 0.
+        best_epoch: the epoch whose parameters the model has now, from 0; -1 if none ended.
         best_value: its validation metric.
         stopped_early: whether ``patience`` ran out before ``max_epochs``.
         checkpoint: the file to resume from, None without a directory.
@@ -237,7 +237,8 @@ def fit(
             raise
         finally:
             model.to(where)  # Lightning leaves it on the CPU
-    model.load_state_dict(history.best_parameters)
+    if history.best_parameters:  # none where a callback stopped the first epoch
+        model.load_state_dict(history.best_parameters)
     model.eval()
     return FitResult(
         history=tuple(history.records),

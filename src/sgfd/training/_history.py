@@ -77,7 +77,9 @@ class History(Callback):
     @property
     def stopped(self) -> bool:
         """Whether patience ran out."""
-        return self.patience is not None and len(self.records) > self.best_epoch + self.patience
+        if self.patience is None or not self.records:
+            return False
+        return self.records[-1].epoch >= self.best_epoch + self.patience
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -89,7 +91,18 @@ class History(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops a run that had stopped before it was resumed."""
+        """Stops a run that had stopped before it was resumed.
+
+        Raises:
+            ValueError: if validations do not fall on the ends of epochs.
+        """
+        batches, every = trainer.num_training_batches, trainer.val_check_batch
+        if trainer.check_val_every_n_epoch is not None and every and batches % every > 0:
+            raise ValueError(
+                "History needs a validation at the end of every epoch; the Trainer's "
+                f"val_check_interval makes one after every {every} of its {batches} batches. Give "
+                "one that divides them."
+            )
         if self.stopped:
             trainer.should_stop = True
 
@@ -103,14 +116,15 @@ class History(Callback):
         batch_idx: int,
     ) -> None:
         """Keeps the batch's terms, on the device: reading them now would wait for it."""
-        if batch_idx == 0 and self._batches:
+        before = self._batches + len(self._pending)
+        if batch_idx == 0 and before:
             warnings.warn(
-                f"The {self._batches} batches before were of an epoch that never ended; it has no "
-                "record. A checkpoint between an epoch's last step and its validation cannot be "
-                "gone on from: Lightning skips that validation. Save after epochs.",
+                f"The {before} batches before were of an epoch that never ended (an interrupt, or "
+                "a checkpoint between the last step and the validation, which Lightning then "
+                "skips); it has no record.",
                 stacklevel=2,
             )
-            self._sums, self._batches = {}, 0
+            self._forget()
         self._metrics = None  # those before are of other parameters
         terms: dict[str, Tensor] = outputs["terms"]
         self._names = list(terms)
@@ -131,20 +145,27 @@ class History(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Makes the record of the epoch, and judges it; one that is not over has none."""
+        """Makes the record of the epoch, and judges it.
+
+        One that was cut short has none, unless it was validated as it was left.
+        """
         assert isinstance(pl_module, RecommenderModule)  # as setup saw
         self._collect()
-        if not self._batches or not trainer.is_last_batch:
+        if not self._batches:
             return
         metrics, self._metrics = self._metrics, None
         if metrics is None:
+            told = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+            if told and not trainer.is_last_batch:
+                self._forget()
+                return
             raise RuntimeError(
                 "History needs a validation at the end of every epoch, to know which is the best; "
                 f"epoch {trainer.current_epoch} had none there. Leave the Trainer's "
                 "check_val_every_n_epoch, val_check_interval and limit_val_batches as they are."
             )
         terms = {name: total / self._batches for name, total in self._sums.items()}
-        self._sums, self._batches = {}, 0
+        self._forget()
         epoch = trainer.current_epoch
         self.records.append(EpochRecord(epoch, terms, metrics))
         value = metrics[self.monitor]
@@ -190,6 +211,9 @@ class History(Callback):
         self.best_parameters = state_dict["best_parameters"]
         self._batches, self._sums = state_dict["batches"], state_dict["sums"]
         self._metrics = state_dict.get("metrics")
+
+    def _forget(self) -> None:
+        self._sums, self._batches, self._pending = {}, 0, []
 
     def _collect(self) -> None:
         if not self._pending:

@@ -16,7 +16,7 @@ from sgfd.backbones import LazyAdam, Recommender
 from sgfd.backbones._lazy_adam import fused, sparse_parameters
 from sgfd.distributed import Share, joined_counts, joined_evaluation
 from sgfd.evaluation._metrics import check_ks
-from sgfd.training._data import RankingTask
+from sgfd.training._data import BatchStream, RankingTask
 from sgfd.training._schedule import Schedule, check_schedule, weighted, weights_at
 
 _SCORES = 2**26  # at once, at most, to rank by: a quarter of a GiB
@@ -148,6 +148,11 @@ class RecommenderModule(LightningModule):
         """Ranks all items for every user with a validation item."""
         self.metrics = self._rank(task)
         self._log_metrics("val", self.metrics)
+
+    def on_train_epoch_end(self) -> None:
+        """Leaves the rest of an epoch that was cut short, before a checkpoint is made of it."""
+        if isinstance(batches := self.trainer.train_dataloader, BatchStream):
+            batches.leave()
 
     def test_step(self, task: RankingTask) -> None:
         """Ranks all items for every user with a test item."""

@@ -16,6 +16,7 @@ from sgfd._checks import check_integer, check_path
 from sgfd.training._checkpoint import AtomicCheckpointIO
 from sgfd.training._data import InteractionDataModule
 from sgfd.training._generators import generator_states, set_generator_states
+from sgfd.training._history import EpochRecord
 from sgfd.training._module import RecommenderModule
 
 
@@ -70,8 +71,9 @@ class ExactResume(Checkpoint):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the finished epoch."""
-        self._save(trainer)
+        """Saves the finished epoch; of one that was cut short the checkpoint before is right."""
+        if trainer.is_last_batch:
+            self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
         # With optimizer, loops and callbacks; AtomicCheckpointIO reads it with weights_only=True.
@@ -175,7 +177,8 @@ def check_resumable(path: Path, identity: Mapping[str, Any], *, max_epochs: int)
             f"{path} is of another run, and resuming must change nothing but max_epochs and "
             f"patience: {'; '.join(differences)}. Give what was given before, or another directory."
         )
-    finished = len(checkpoint["callbacks"]["History"]["records"])
+    records = checkpoint["callbacks"]["History"]["records"]
+    finished = EpochRecord(*records[-1]).epoch + 1 if records else 0
     if finished > max_epochs:
         raise ValueError(
             f"max_epochs must be at least {finished}, as {path} has; got {max_epochs}."
