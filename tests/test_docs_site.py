@@ -36,3 +36,10 @@ def test_links_to_files_work_on_github_too(page):
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if "://" not in link:
             assert (DOCS / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_is_lost_as_a_comment(page):
+    # MyST takes a line that begins with a percent sign for one, as of a wrapped "5 % more".
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    assert re.findall(r"^ {0,3}%.*", text, re.MULTILINE) == []
