@@ -65,8 +65,8 @@ def compare(
 
     The interval is a percentile bootstrap over users (``scipy.stats.bootstrap``), each resample
     taking both values of a user together. SciPy's default, BCa, takes time and memory quadratic
-    in the number of users; this takes time in proportion to users times resamples (some seven
-    microseconds for a thousand).
+    in the number of users; this takes time in proportion to users times resamples, some ten
+    minutes of a million users.
 
     Args:
         a: the baseline.

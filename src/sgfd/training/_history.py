@@ -68,6 +68,7 @@ class History(Callback):
         self.best_value = -math.inf
         self.best_parameters: dict[str, Any] = {}
         self._directory = directory
+        self._epoch = 0
         self._batches = 0
         self._sums: dict[str, float] = {}
         self._names: list[str] = []
@@ -125,6 +126,7 @@ class History(Callback):
                 stacklevel=2,
             )
             self._forget()
+        self._epoch = trainer.current_epoch
         self._metrics = None  # those before are of other parameters
         terms: dict[str, Tensor] = outputs["terms"]
         self._names = list(terms)
@@ -223,7 +225,7 @@ class History(Callback):
             terms = dict(zip(self._names, row, strict=True))
             if not all(map(math.isfinite, row)):
                 raise FloatingPointError(
-                    f"Training terms must be finite; in epoch {len(self.records)}, batch "
+                    f"Training terms must be finite; in epoch {self._epoch}, batch "
                     f"{self._batches}, they are {terms}. A lower learning_rate usually helps."
                 )
             self._sums = {name: self._sums.get(name, 0.0) + terms[name] for name in terms}
