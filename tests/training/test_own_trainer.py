@@ -66,12 +66,30 @@ class FirstBatches(Callback):
             self.users.append(batch.users.tolist())
 
 
-def first_batches(catalog: Dataset, data: InteractionDataModule, **settings: Any) -> Any:
+def vbpr_module(catalog: Dataset) -> RecommenderModule:
+    return RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5))
+
+
+def first_batches(
+    catalog: Dataset,
+    data: InteractionDataModule,
+    *callbacks: Callback,
+    resume: Path | None = None,
+    **settings: Any,
+) -> tuple[list[list[int]], History]:
     history, first = History(monitor="ndcg@20", patience=None), FirstBatches()
-    module = RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5))
-    mine = trainer(callbacks=[history, first], num_sanity_val_steps=0, **settings)
-    mine.fit(module, datamodule=data)
+    mine = trainer(callbacks=[history, first, *callbacks], num_sanity_val_steps=0, **settings)
+    mine.fit(vbpr_module(catalog), datamodule=data, ckpt_path=resume)
     return first.users, history
+
+
+def saving_run(
+    catalog: Dataset, saves: ModelCheckpoint, *callbacks: Callback, **settings: Any
+) -> tuple[list[list[int]], History]:
+    """``first_batches`` with a checkpoint callback of Lightning's."""
+    plugins = {"enable_checkpointing": True, "plugins": [AtomicCheckpointIO()]}
+    data = InteractionDataModule(catalog, batch_size=48)
+    return first_batches(catalog, data, saves, *callbacks, **plugins, **settings)
 
 
 def test_a_data_module_that_was_used_begins_anew(catalog: Dataset) -> None:
@@ -91,7 +109,7 @@ def test_a_trainer_that_goes_on_takes_the_next_epoch(catalog: Dataset) -> None:
     whole, _ = first_batches(catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=3)
     data, first = InteractionDataModule(catalog, batch_size=48), FirstBatches()
     mine = trainer(callbacks=[first], num_sanity_val_steps=0, max_epochs=2)
-    module = RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5))
+    module = vbpr_module(catalog)
     mine.fit(module, datamodule=data)
     mine.fit_loop.max_epochs = 3
     mine.fit(module, datamodule=data)
@@ -207,9 +225,7 @@ def test_terms_of_an_interrupted_epoch_are_not_those_of_the_next(catalog: Datase
     history, stop = History(monitor="ndcg@20", patience=None), StopAfter(3)
     mine = trainer(max_epochs=1, num_sanity_val_steps=0, callbacks=[history, stop])
     data = InteractionDataModule(catalog, batch_size=48)
-    modules = [
-        RecommenderModule(VBPR(catalog.train, catalog.features, dim=4, seed=5)) for _ in range(2)
-    ]
+    modules = [vbpr_module(catalog) for _ in range(2)]
     with pytest.raises(InterruptedError):
         mine.fit(modules[0], datamodule=data)
     again = trainer(max_epochs=1, num_sanity_val_steps=0, callbacks=[history])
@@ -219,26 +235,15 @@ def test_terms_of_an_interrupted_epoch_are_not_those_of_the_next(catalog: Datase
 
 
 def test_going_on_after_max_steps_takes_whole_epochs(catalog: Dataset, tmp_path: Path) -> None:
-    def run(name: str, resume: Path | None = None, **settings: Any) -> tuple[History, Any]:
-        history, first = History(monitor="ndcg@20", patience=None), FirstBatches()
+    def run(name: str, **settings: Any) -> tuple[list[list[int]], History]:
         saves = ModelCheckpoint(tmp_path / name, save_last=True, save_on_train_epoch_end=True)
-        mine = trainer(
-            num_sanity_val_steps=0,
-            enable_checkpointing=True,
-            callbacks=[history, first, saves],
-            plugins=[AtomicCheckpointIO()],
-            **settings,
-        )
-        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
-        data = InteractionDataModule(catalog, batch_size=48)
-        mine.fit(RecommenderModule(model), datamodule=data, ckpt_path=resume)
-        return history, first
+        return saving_run(catalog, saves, max_epochs=4, **settings)
 
-    _, whole = run("whole", max_epochs=4)
-    run("begun", max_epochs=4, max_steps=9)
-    history, first = run("rest", tmp_path / "begun" / "last.ckpt", max_epochs=4)
+    whole, _ = run("whole")
+    run("begun", max_steps=9)
+    rest, history = run("rest", resume=tmp_path / "begun" / "last.ckpt")
     assert [record.epoch for record in history.records] == [0, 2, 3]
-    assert first.users == whole.users[2:]
+    assert rest == whole[2:]
 
 
 def test_a_shorter_epoch_ends_where_a_longer_one_went_on(catalog: Dataset) -> None:
@@ -260,51 +265,27 @@ def test_a_shorter_epoch_ends_where_a_longer_one_went_on(catalog: Dataset) -> No
 def test_lightnings_own_checkpoints_go_on_as_if_never_left(
     catalog: Dataset, tmp_path: Path, limit: float, at_epoch_end: bool
 ) -> None:
-    def train(name: str, max_epochs: int, resume: Path | None = None) -> tuple[Any, Any]:
+    def train(name: str, **settings: Any) -> tuple[list[list[int]], History]:
         folder = tmp_path / name
         saves = ModelCheckpoint(folder, save_last=True, save_on_train_epoch_end=at_epoch_end)
-        history, first = History(monitor="ndcg@20", patience=None), FirstBatches()
-        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
-        mine = trainer(
-            max_epochs=max_epochs,
-            limit_train_batches=limit,
-            num_sanity_val_steps=0,
-            enable_checkpointing=True,
-            callbacks=[history, first, saves],
-            plugins=[AtomicCheckpointIO()],
-        )
-        data = InteractionDataModule(catalog, batch_size=48)
-        mine.fit(RecommenderModule(model), datamodule=data, ckpt_path=resume)
-        return history.records, first.users
+        return saving_run(catalog, saves, limit_train_batches=limit, **settings)
 
-    records, users = train("whole", 4)
-    begun = train("begun", 2)
-    rest = train("rest", 4, tmp_path / "begun" / "last.ckpt")
-    assert rest[0] == records
-    assert begun[1] + rest[1] == users
+    users, history = train("whole", max_epochs=4)
+    begun, _ = train("begun", max_epochs=2)
+    rest, again = train("rest", max_epochs=4, resume=tmp_path / "begun" / "last.ckpt")
+    assert again.records == history.records
+    assert begun + rest == users
 
 
 def test_an_epoch_that_lightning_never_ends_is_told(catalog: Dataset, tmp_path: Path) -> None:
-    def train(resume: Path | None = None) -> History:
-        history = History(monitor="ndcg@20", patience=None)
-        folder = tmp_path / ("rest" if resume else "begun")
-        saves = ModelCheckpoint(folder, filename="at_6", every_n_train_steps=6)
-        mine = trainer(
-            max_epochs=2,
-            num_sanity_val_steps=0,
-            enable_checkpointing=True,
-            callbacks=[history, saves, *([] if resume else [StopAfter(7)])],
-            plugins=[AtomicCheckpointIO()],
-        )
-        model = VBPR(catalog.train, catalog.features, dim=4, seed=5)
-        data = InteractionDataModule(catalog, batch_size=48)
-        mine.fit(RecommenderModule(model), datamodule=data, ckpt_path=resume)
-        return history
+    def train(name: str, *callbacks: Callback, **settings: Any) -> History:
+        saves = ModelCheckpoint(tmp_path / name, filename="at_6", every_n_train_steps=6)
+        return saving_run(catalog, saves, *callbacks, max_epochs=2, **settings)[1]
 
     with pytest.raises(InterruptedError):
-        train()
+        train("begun", StopAfter(7))
     with pytest.warns(UserWarning, match="The 6 batches before were of an epoch that never ended"):
-        [record] = train(tmp_path / "begun" / "at_6.ckpt").records
+        [record] = train("rest", resume=tmp_path / "begun" / "at_6.ckpt").records
     _, whole = first_batches(catalog, InteractionDataModule(catalog, batch_size=48), max_epochs=2)
     assert record == whole.records[1]
 

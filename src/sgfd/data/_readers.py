@@ -69,11 +69,10 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
     try:
         with path.open(encoding="utf-8-sig") as file:  # a byte order mark is no part of a name
             header = _header(file.readline(), delimiter)
-            num_rows = sum(1 for line in file if line.strip()) if delimiter == "," else 0
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be a text file in UTF-8; {error}.") from None
     # Tables with tabs have no quoted cells: a quote there is one of a title, say.
-    quote = '"' if delimiter == "," else None
+    quote = '"' if delimiter == "," and b'"' in path.read_bytes() else None
     if missing := [name for name in columns if header.count(name) != 1]:
         raise ValueError(
             f"the first line of {path} must name the columns {', '.join(columns)}, each once; "
@@ -99,13 +98,21 @@ def _read_table(path: Path, columns: Sequence[str], *, delimiter: str) -> Table:
                 f"{path} must hold integers in {', '.join(columns)}; {error} (rows counted from 0 "
                 "below the header). Dataset.from_pandas maps ids of any kind to indices."
             ) from error
-    if quote and len(table) != num_rows and len(table) != _num_records(path):
+    if quote:
+        _check_quotes(path, len(table))
+    return table
+
+
+def _check_quotes(path: Path, num_rows: int) -> None:
+    """Raises ValueError where a quote has swallowed rows of a CSV."""
+    with path.open(encoding="utf-8-sig") as file:
+        num_lines = sum(1 for line in file if line.strip()) - 1  # the header
+    if num_rows not in (num_lines, _num_records(path)):
         raise ValueError(
-            f"{path} must have one row per line; its {num_rows:,} lines hold {len(table):,} rows, "
+            f"{path} must have one row per line; its {num_lines:,} lines hold {num_rows:,} rows, "
             'since a cell that begins with " goes on after its line. Write no other columns, '
             'or quote such cells, with "" for each ".'
         )
-    return table
 
 
 def _num_records(path: Path) -> int:

@@ -47,10 +47,7 @@ class BatchStream:
             raise TypeError(f"sampler must be a PairSampler; got {type(sampler).__qualname__}.")
         check_activations(through=through)
         self._sampler, self._through = sampler, through or iter
-        self._length = len(self)
-        self._epoch = 0
-        self._batch = 0
-        self._left = False
+        self.begin(0)
 
     def begin(self, epoch: int, *, length: int | None = None) -> None:
         """Goes to the start of an epoch.
