@@ -96,19 +96,40 @@ def partial_softmax(
 
 
 def concat_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
-    """The id part beside the content parts, (N, (1 + modalities) * D)."""
+    """The id part beside the content parts, (N, (1 + modalities) * D).
+
+    Example:
+        >>> import torch
+        >>> from sgfd.backbones import concat_fusion
+        >>> concat_fusion(torch.tensor([[1.0, 2.0]]), [torch.tensor([[3.0, 4.0]])])
+        tensor([[1., 2., 3., 4.]])
+    """
     _check_parts(ids, contents)
     return torch.cat([ids, *contents], dim=-1)
 
 
 def mean_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:
-    """The mean of the id part and the content parts, (N, D)."""
+    """The mean of the id part and the content parts, (N, D).
+
+    Example:
+        >>> import torch
+        >>> from sgfd.backbones import mean_fusion
+        >>> mean_fusion(torch.tensor([[1.0, 2.0]]), [torch.tensor([[3.0, 8.0]])])
+        tensor([[2., 5.]])
+    """
     _check_parts(ids, contents)
     return torch.stack([ids, *contents]).mean(0)
 
 
 def id_fusion(ids: Tensor, contents: Sequence[Tensor]) -> Tensor:  # noqa: ARG001
-    """The id part alone, (N, D): content then acts through the weights of edges only."""
+    """The id part alone, (N, D): content then acts through the weights of edges only.
+
+    Example:
+        >>> import torch
+        >>> from sgfd.backbones import id_fusion
+        >>> id_fusion(torch.tensor([[1.0, 2.0]]), [torch.tensor([[3.0, 4.0]])])
+        tensor([[1., 2.]])
+    """
     return ids
 
 

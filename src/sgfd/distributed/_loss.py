@@ -36,6 +36,19 @@ def joined_counts(
 
     Raises:
         ValueError: for a fraction that is not in 0..1.
+
+    Example:
+        >>> from sgfd import distill
+        >>> from sgfd.backbones import VBPR
+        >>> from sgfd.data import PairSampler, synthetic_catalog
+        >>> from sgfd.distributed import joined_counts
+        >>> data = synthetic_catalog()
+        >>> model = distill(VBPR(data.train, data.features, dim=8), data.features, data.labels)
+        >>> batch = next(PairSampler(data.train, batch_size=64, seed=0).epoch(0))
+        >>> with joined_counts(model, fraction=1.0):  # in one process all pairs are its own
+        ...     loss = model(batch)  # with P processes times P * fraction, then backward
+        >>> bool(loss == model(batch))
+        True
     """
     check_number("fraction", fraction, at_least=0)
     if fraction > 1:

@@ -199,6 +199,14 @@ def bm3_release_metrics(
     Raises:
         TypeError: as ``evaluate``.
         ValueError: as ``evaluate``, but an item may be in both ``target`` and ``seen``.
+
+    Example:
+        >>> import torch
+        >>> from scipy.sparse import csr_array
+        >>> from sgfd.evaluation import bm3_release_metrics
+        >>> target = csr_array([[1, 0, 0, 1]])
+        >>> bm3_release_metrics(lambda users: torch.tensor([[4.0, 3, 2, 1]]), target, ks=[2])
+        {'micro_recall@2': 0.5, 'bm3_ndcg@2': 1.0}
     """
     check_sparse("target", target)
     cutoffs = check_ks(ks, target.shape[1], "items").tolist()

@@ -74,6 +74,14 @@ def load_index(path: "str | PathLike[str]") -> Any:
         ImportError: without faiss (extra ``export``).
         FileNotFoundError: if the index or its card is not there.
         ValueError: for a card or an index that does not fit, with the reason.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from sgfd.export import build_index, load_index, save_index
+        >>> file = f"{tempfile.mkdtemp()}/items.faiss"
+        >>> path = save_index(build_index(torch.eye(3)), file)
+        >>> load_index(path).ntotal
+        3
     """
     faiss = needed("faiss", "load_index")
     path = check_path("path", path)

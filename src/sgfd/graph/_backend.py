@@ -65,6 +65,15 @@ def use_backend(name: str) -> Iterator[None]:
 
     Args:
         name: ``"auto"``, ``"torch"`` or ``"torch-sparse"``.
+
+    Raises:
+        ValueError: for another name.
+
+    Example:
+        >>> from sgfd.graph import backend, use_backend
+        >>> with use_backend("torch"):
+        ...     backend().name
+        'torch'
     """
     _check(name)
     token = _forced.set(name)

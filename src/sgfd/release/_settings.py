@@ -29,6 +29,13 @@ def cross_entropy_of_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         (N,), 0 where the label is -1.
+
+    Example:
+        >>> import torch
+        >>> from sgfd.release import cross_entropy_of_probabilities
+        >>> logits = torch.tensor([[50.0, 0.0], [50.0, 0.0], [0.0, 0.0]])
+        >>> cross_entropy_of_probabilities(logits, torch.tensor([0, 1, -1]))  # log(1 + e) - 1 first
+        tensor([0.3133, 1.3133, 0.0000])
     """
     check_label_tensors(logits, labels)
     if labels.shape != logits.shape[:-1]:
@@ -52,6 +59,13 @@ def mean_absolute_difference(
 
     Returns:
         (N,).
+
+    Example:
+        >>> import torch
+        >>> from sgfd.release import mean_absolute_difference
+        >>> sure, unsure = torch.tensor([[50.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+        >>> mean_absolute_difference(sure, unsure, 1.0)  # of (1, 0) and (1/2, 1/2)
+        tensor([0.5000])
     """
     check_alike(teacher_logits, student_logits)
     check_number("temperature", temperature, above=0)
@@ -69,6 +83,12 @@ def mean_squared_error(teacher: Tensor, student: Tensor) -> Tensor:
 
     Returns:
         (N,).
+
+    Example:
+        >>> import torch
+        >>> from sgfd.release import mean_squared_error
+        >>> mean_squared_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[0.0, 2.0]]))
+        tensor([5.])
     """
     check_alike(teacher, student)
     return (widen(teacher) - widen(student)).square().mean(-1)
