@@ -46,7 +46,7 @@ LAYERS = {
     "_substitute": {"_student", "_teacher"},
     "_looked_for": {"_functional"},
     "_inputs": {"_looked_for", "_problems"},
-    "_student_watch": set(),
+    "_student_watch": {"_inputs"},
     "_watch": {"_functional", "_inputs", "_looked_for", "_problems", "_student_watch"},
     "_adapt": {"_functional"},
     "_projections": {"_functional", "_problems"},

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch import nn
 
 import sgfd
@@ -66,6 +67,10 @@ def z(*shape: int) -> torch.Tensor:
 
 def ints(*shape: int, value: int = 0) -> torch.Tensor:
     return torch.full(shape, value)
+
+
+def masked(values: Any) -> Any:
+    return np.ma.masked_array(np.asarray(values), mask=False)
 
 
 def holed(value: float) -> torch.Tensor:
@@ -218,6 +223,10 @@ CASES = {
          "k must be an integer of at least 2; got '3'."),
         ("features elsewhere", ValueError, lambda: sgfd.pseudo_labels(x()["image"].to("meta"), 3),
          "features must hold its values, row by row; got a tensor on meta"),
+        ("a mask to cluster", ValueError, lambda: sgfd.pseudo_labels(masked(x()["image"]), 3),
+         "features must be an array without a mask, which would be lost; got a masked array."),
+        ("names with a mask", ValueError, lambda: sgfd.encode_labels(masked(["a", "b"])),
+         "labels must be an array without a mask"),
         ("a width as a string", ValueError, lambda: sgfd.hidden_widths("100", 4),
          "in_features must be an integer of at least 1; got '100'."),
         ("one word for labels", TypeError, lambda: sgfd.encode_labels("toys"),
@@ -313,6 +322,35 @@ CASES = {
          lambda: distilled(features=x(image=holed(float("inf")))),
          "features['image'] must be finite; 1 of the rows read hold NaN or infinity, the first "
          "at position 3."),
+        ("features with a mask", ValueError,
+         lambda: distilled(features=x(image=masked(x()["image"]))),
+         "features['image'] must be an array without a mask, which would be lost; got a masked"),
+        ("labels with a mask", ValueError, lambda: distilled(labels=masked(y())),
+         "labels must be an array without a mask, which would be lost; got a masked array. Fill "
+         "it: features, whole rows, by x.filled(numpy.nan), labels by x.filled(-1)."),
+        ("several labels with a mask", ValueError,
+         lambda: distilled(labels=masked(nn.functional.one_hot(y()))),
+         "labels must be an array without a mask"),
+        ("levels with a mask", ValueError,
+         lambda: distilled(labels={"top": y(), "leaf": masked(y())}),
+         "labels of level 'leaf' must be an array without a mask"),
+        ("new items with a mask", ValueError,
+         lambda: distilled().encode({"image": masked(x()["image"])}),
+         "features['image'] must be an array without a mask"),
+        ("sparse features", TypeError, lambda: distilled(features=x(image=csr_array(np.eye(N)))),
+         "features['image'] must be a tensor or an array; got csr_array."),
+        ("sparse labels", ValueError, lambda: distilled(labels=csr_array(np.eye(N))),
+         "labels must hold its values, row by row; got a csr_array. Use toarray()."),
+        ("labels of a sparse tensor", ValueError,
+         lambda: distilled(labels=torch.eye(N).to_sparse()),
+         "labels must hold its values, row by row; got a tensor on cpu of layout "
+         "torch.sparse_coo. Use to_dense() for a sparse one."),
+        ("features of eight bits", ValueError,
+         lambda: distilled(features=x(image=x()["image"].to(torch.float8_e4m3fn))),
+         "of a floating dtype of 16 bits or more; got shape"),
+        ("a modality named as a module's attribute", ValueError,
+         lambda: sgfd.SemanticTeacher({"training": 3}, 4, num_classes=3),
+         "no attribute of nn.ModuleDict; got 'training'. Rename it."),
         ("features without values", ValueError,
          lambda: distilled(features=x(image=x()["image"].to("meta"))),
          "features['image'] must hold its values, row by row; got a tensor on meta"),

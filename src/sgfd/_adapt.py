@@ -3,6 +3,7 @@
 import inspect
 import reprlib
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import torch
@@ -107,7 +108,9 @@ def distinct_items(items: Any, labels: Tensor, *, look: bool) -> Distinct:
 def add_to_loss(loss: Any, extra: Tensor) -> Any:
     """Adds to a loss tensor, the first of a tuple or list, or a dict's ``"loss"``."""
     if isinstance(loss, dict) and "loss" in loss:
-        return {**loss, "loss": _one(loss["loss"]) + extra}
+        copied = copy(loss)  # of its own class
+        copied["loss"] = _one(loss["loss"]) + extra
+        return copied
     if isinstance(loss, (tuple, list)) and loss:
         first, *rest = loss
         added = (_one(first) + extra, *rest)

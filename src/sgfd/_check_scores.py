@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._checks import check_function, check_tensor
-from sgfd._functional import copied_state, widen
+from sgfd._functional import cast_anew, copied_state, widen
 from sgfd._problems import CachedScoresWarning
 
 _NUDGE = 0.1  # of a parameter's size: far above what rounding hides
@@ -84,7 +84,7 @@ def check_scores(
         return given.detach().clone()
 
     devices = {p.device for p in trained if p.device.type == "cuda"}
-    with torch.no_grad(), torch.random.fork_rng(devices=devices):
+    with torch.no_grad(), cast_anew(), torch.random.fork_rng(devices=devices):
         try:
             run_loss()
             before = score()

@@ -108,8 +108,18 @@ def check_activations(**given: object) -> None:
             check_function(name, function)
 
 
+def check_unmasked(name: str, given: object) -> None:
+    """Raises ValueError for a masked array, of which the rest would be read as if it were there."""
+    if isinstance(given, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name} must be an array without a mask, which would be lost; got a masked array. "
+            "Fill it: features, whole rows, by x.filled(numpy.nan), labels by x.filled(-1)."
+        )
+
+
 def check_order(name: str, given: object, *, by: str = "item") -> None:
-    """Raises ValueError for a pandas object whose index says another order than its rows."""
+    """Raises ValueError for what would lose, as an array, its pandas index's order, or its mask."""
+    check_unmasked(name, given)
     index = getattr(given, "index", None)
     if index is None or callable(index):  # a list's method
         return

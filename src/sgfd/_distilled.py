@@ -158,8 +158,7 @@ class Distilled(Saving):
             ``{modality: (num_items, D)}``, contiguous, as ``safetensors.torch.save_file`` or
             ``numpy.save`` take them.
         """
-        # Not by calling the student: its hooks watch what the recommender does.
-        return self._gather(lambda m, x: self.student(m).forward(x.values), chunk_size)
+        return self._gather(lambda m, x: self._watch.aside(m, x.values), chunk_size)
 
     def missing(self, *, chunk_size: int = 1024) -> dict[str, Tensor]:
         """Which items lack which modality, by rows of NaN or ``distill(missing=)``, on the CPU.
@@ -189,9 +188,9 @@ class Distilled(Saving):
         check_mapping("features", features)
         encoded = {}
         for m, x in features.items():
-            weight = self.student(m).weight
-            x = new_rows(self._source(m), f"features[{m!r}]", x, weight.shape[1])
-            encoded[m] = self.student(m).forward(x.to(weight))
+            weight, name = self.student(m).weight, f"features[{m!r}]"
+            x = new_rows(self._source(m), name, x, weight.shape[1], missing=self._mask(m))
+            encoded[m] = self._watch.aside(m, x.to(weight))
         return encoded
 
     def unwrap(self) -> nn.Module:
@@ -212,19 +211,20 @@ class Distilled(Saving):
         return mask_shares(self._missing, self.student_paths)
 
     def _rows(self, modality: str, rows: Tensor) -> Rows:
-        masks = self._missing
-        mask = None if masks is None else masks[list(self.student_paths).index(modality)]
         like = self.student(modality).weight
-        return read_rows(self._source(modality), rows, like, missing=mask)
+        return read_rows(self._source(modality), rows, like, missing=self._mask(modality))
+
+    def _mask(self, modality: str) -> Tensor | None:
+        at = list(self.student_paths).index(modality)
+        return None if self._missing is None else self._missing[at]
 
     def _embed(self, modality: str, x: Tensor, rows: Tensor) -> Tensor:
         student, source = self.student(modality), self._source(modality)
         return self._products[modality].embed(student, x, rows, source)
 
     def _source(self, modality: str) -> Tensor | FeatureTable:
-        if modality in self._live:
-            return live(self.backbone, self._live[modality])
-        return cast("FeatureTable", self._tables[modality])
+        path = self._live.get(modality)
+        return live(self.backbone, path) if path else cast("FeatureTable", self._tables[modality])
 
     def _gather(self, of: Callable[[str, Rows], Tensor], size: int) -> dict[str, Tensor]:
         every = in_chunks(len(self._labels), size, self._labels.device)

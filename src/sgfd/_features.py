@@ -198,7 +198,7 @@ class FeatureTable(nn.Module):
             return self.mapped is other.mapped
         a, b = self.values, other.values
         alike = (a.device, a.dtype, a.shape) == (b.device, b.dtype, b.shape)
-        return alike and a.data_ptr() == b.data_ptr()
+        return alike and (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride())
 
     def extra_repr(self) -> str:
         """The table's shape, and where it lies."""
@@ -213,13 +213,13 @@ def checked_shape(source: "FeatureSource", name: str, num_rows: int | None) -> t
     if not isinstance(source, (Tensor, np.ndarray)):
         raise TypeError(f"{name} must be a tensor or an array; got {type(source).__qualname__}.")
     floating = (
-        source.is_floating_point()
+        source.is_floating_point() and source.element_size() > 1  # nothing is computed in 8 bits
         if isinstance(source, Tensor)
         else np.issubdtype(source.dtype, np.floating)
     )
     if source.ndim != 2 or not floating or source.shape[1] == 0:
         raise ValueError(
-            f"{name} must be (num_items, width) of a floating dtype; "
+            f"{name} must be (num_items, width) of a floating dtype of 16 bits or more; "
             f"got shape {tuple(source.shape)} of {source.dtype}."
         )
     check_held(name, source)

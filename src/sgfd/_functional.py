@@ -1,7 +1,9 @@
 """Small steps that several parts share and that must be the same in each."""
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +39,7 @@ def describe(activation: Activation | None) -> str:
 def check_modalities(names: Iterable[str]) -> None:
     """Raises ValueError for names that cannot be those of modules."""
     for name in names:
-        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
+        if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
             raise ValueError(
                 "A modality's name becomes a module's: it must be a string, not empty, without a "
                 f"dot and no attribute of nn.ModuleDict; got {name!r}. Rename it."
@@ -59,9 +61,29 @@ def versions(*tensors: Tensor | None) -> tuple[int, ...] | None:
     return tuple(0 if x is None else x._version for x in tensors)
 
 
-def copied_state(module: nn.Module) -> dict[str, Tensor]:
+def copied_state(module: nn.Module) -> dict[str, Any]:
     """A state dict that further training does not change."""
-    return {name: x.detach().clone() for name, x in module.state_dict().items()}
+    # Not all are tensors: a module's own extra state need not be.
+    return {
+        name: x.detach().clone() if isinstance(x, Tensor) else deepcopy(x)
+        for name, x in module.state_dict().items()
+    }
+
+
+@contextmanager
+def cast_anew() -> Iterator[None]:
+    """Under an autocast of the caller's, parameters are cast at each use.
+
+    Autocast keeps what it cast until the outermost one ends: around a whole training, the first
+    step's parameters.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
 
 
 class Distinct(NamedTuple):

@@ -25,15 +25,26 @@ class Problem(NamedTuple):
     message: str
 
 
-def check_input(
-    value: Tensor, read: Sequence[Tensor], where: str, catalog: Catalog
-) -> Problem | None:
+class Given(NamedTuple):
+    """What a layer was given.
+
+    Attributes:
+        first: (..., F) at its first call, off any graph.
+        trained: whether that had a gradient.
+        read: at all calls for one batch; empty where they are not known.
+    """
+
+    first: Tensor
+    trained: bool
+    read: Sequence[Tensor]
+
+
+def check_input(given: Given, where: str, catalog: Catalog) -> Problem | None:
     """Whether rows that a layer was given are items' features.
 
     Args:
-        value: (..., F) all items in order, other rows before or after them allowed for; or the
-            batch's items, in any order and as often as they come. With its ``requires_grad``.
-        read: all that the layer was given for this batch; empty where that is not known.
+        given: all items in order, other rows before or after them allowed for; or the batch's
+            items, in any order and as often as they come.
         where: the layer, for the message.
         catalog: the features.
 
@@ -43,8 +54,8 @@ def check_input(
     Raises:
         ValueError: for NaN, of which the recommender makes NaN.
     """
-    trained = value.requires_grad and not catalog.rows(catalog.batch[:1])[0].requires_grad
-    value = value.detach().reshape(-1, value.shape[-1])
+    trained = given.trained and not catalog.rows(catalog.batch[:1])[0].requires_grad
+    value = given.first.reshape(-1, given.first.shape[-1])
     num_rows, num_items = len(value), catalog.num_items
     if num_rows == 0:
         return None
@@ -86,7 +97,10 @@ def check_input(
                 "recommender puts back in order what it makes of them, the teacher learns other "
                 "items' labels: number features and labels as the recommender does its items.",
             )
-        if not read or (looked_at := none_is_read(read, catalog, sample.spread)) == 0:
+        if not given.read:
+            return None
+        looked_at = none_is_read(given.read, catalog, sample.spread)
+        if looked_at == 0:
             return None
         return Problem(
             OtherItemsWarning,

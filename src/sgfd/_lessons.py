@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sgfd._features import FeatureTable
-from sgfd._loss import SGFDLoss
+from sgfd._loss import SGFDLoss, label_losses
 from sgfd._means import any_present
 from sgfd._teacher import Semantics, SemanticTeacher
 
@@ -36,9 +36,8 @@ class Statement(NamedTuple):
 
     def objective(self, loss: SGFDLoss) -> Tensor:
         """The two label losses of the teacher, without weights."""
-        # Were the students as good as their teacher, the other two terms would be 0.
-        terms = loss.terms(self.semantics, self.semantics, self.labels, present=self.present)
-        return terms.classification + terms.fusion
+        classification, fusion = label_losses(loss, self.semantics, self.labels, None, self.present)
+        return classification + fusion
 
 
 class Judgement(NamedTuple):

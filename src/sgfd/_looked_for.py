@@ -10,7 +10,7 @@ from sgfd._functional import widen
 
 # How many rows are compared in their order, and how many are looked for one by one.
 _COMPARED, _SOUGHT, CHUNK = 1000, 16, 4096
-# Of each value (more than half precision explains), and of the largest one in its row.
+# Of each value (more than float16 explains), and of the largest one in its row.
 _OF_VALUE, _OF_ROW = 1e-3, 1e-5
 # Of how far values lie from their column's mean: around 1000, a thousandth may be everything.
 _OF_SPREAD = 0.03
@@ -92,10 +92,12 @@ def in_order(value: Tensor, sample: Sample, num_items: int) -> tuple[float, int]
         return 0.0, min(starts)
     given = widen(sample.given.to(value.dtype))
     compared = ((widen(value[sample.rows + at]), at) for at in starts)
-    return min(
-        (0.0 if _alike(x, given, sample.spread).all() else float((x - given).abs().max()), at)
-        for x, at in compared
-    )
+
+    def off(x: Tensor) -> float:
+        alike = _alike(x, given, sample.spread, value.dtype).all()
+        return 0.0 if alike else float((x - given).abs().max())
+
+    return min((off(x), at) for x, at in compared)
 
 
 def looked_for(value: Tensor, catalog: Catalog, spread: float) -> Sought:
@@ -116,7 +118,7 @@ def looked_for(value: Tensor, catalog: Catalog, spread: float) -> Sought:
         gaps = gaps or not bool(has.all())
         distance, at = torch.cdist(rows, given, p=torch.inf).min(1)
         nearest = torch.minimum(nearest, distance)
-        alike = _alike(rows, given[at], spread)
+        alike = _alike(rows, given[at], spread, value.dtype)
         found |= alike
         of_present |= alike & has[at]
         of_batch = int(found.sum()) if i == 0 else of_batch
@@ -145,16 +147,20 @@ def none_is_read(read: Sequence[Tensor], catalog: Catalog, spread: float) -> int
             rows = widen(some)
             if len(rows):
                 at = torch.cdist(wanted, rows, p=torch.inf).argmin(1)
-                if _alike(rows[at], wanted, spread).any():
+                if _alike(rows[at], wanted, spread, value.dtype).any():
                     return 0
     return len(given)
 
 
-def _alike(x: Tensor, given: Tensor, spread: float) -> Tensor:
-    """(n,) which rows are the same: in every value, and beside what tells rows apart."""
+def _alike(x: Tensor, given: Tensor, spread: float, read: torch.dtype) -> Tensor:
+    """(n,) which rows are the same: in every value, and beside what tells rows apart.
+
+    ``read`` is the dtype in which the layer was given them.
+    """
+    of_value = max(_OF_VALUE, torch.finfo(read).eps)  # of bfloat16, .008
     off, of_row = (x - given).abs(), _OF_ROW * given.abs().amax(-1, keepdim=True)
     as_a_whole = off.square().mean(-1).sqrt() <= _OF_SPREAD * spread + of_row.squeeze(-1)
-    return (off <= _OF_VALUE * given.abs() + of_row).all(-1) & as_a_whole
+    return (off <= of_value * given.abs() + of_row).all(-1) & as_a_whole
 
 
 def _spread_over(n: int, count: int, device: torch.device) -> Tensor:

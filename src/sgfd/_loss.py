@@ -1,6 +1,6 @@
 """The weighted sum of the distillation terms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -154,32 +154,14 @@ class SGFDLoss(nn.Module):
         """
         present = {} if present is None else present
         check_terms(taught, learned, labels, multiplicity, present)
-        modalities = list(taught.logits)
-        count = {m: times(present.get(m), multiplicity) for m in modalities}
+        classification, fusion = label_losses(self, taught, labels, multiplicity, present)
+        count = {m: times(present.get(m), multiplicity) for m in taught.logits}
 
         def target(x: Tensor) -> Tensor:
             return x.detach() if self.detach_teacher else x
 
-        def mean(loss: Callable[[str], Tensor]) -> Tensor:
-            return torch.stack([loss(m) for m in modalities]).mean()
-
-        classification = mean(
-            lambda m: classification_loss(
-                taught.logits[m],
-                labels,
-                count[m],
-                divergence=self.classification,
-                joined=self.joined,
-            )
-        )
-        fusion = torch.zeros_like(classification)
-        if taught.fused_logits is not None:
-            any_count = times(any_present(present, modalities), multiplicity)
-            fusion = classification_loss(
-                taught.fused_logits, labels, any_count, divergence=self.fusion, joined=self.joined
-            )
-        response = mean(
-            lambda m: response_loss(
+        response = _mean(
+            response_loss(
                 target(taught.logits[m]),
                 learned.logits[m],
                 count[m],
@@ -187,15 +169,17 @@ class SGFDLoss(nn.Module):
                 divergence=self.response,
                 joined=self.joined,
             )
+            for m in taught.logits
         )
-        feature = mean(
-            lambda m: feature_loss(
+        feature = _mean(
+            feature_loss(
                 target(taught.embeddings[m]),
                 learned.embeddings[m],
                 count[m],
                 divergence=self.feature,
                 joined=self.joined,
             )
+            for m in taught.logits
         )
         # A part without weight is left out, so that its parameters get no gradient at all, not one
         # of zeros, by which an optimizer with momentum or decay would still move them.
@@ -218,3 +202,34 @@ class SGFDLoss(nn.Module):
             f"ce_weight={self.ce_weight}, kd_weight={self.kd_weight}, "
             f"temperature={self.temperature}, detach_teacher={self.detach_teacher}"
         )
+
+
+def label_losses(
+    loss: SGFDLoss,
+    said: Said,
+    labels: Tensor,
+    multiplicity: Tensor | None,
+    present: Mapping[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Classification and fusion loss of what a teacher says, without weights."""
+    classification = _mean(
+        classification_loss(
+            logits,
+            labels,
+            times(present.get(m), multiplicity),
+            divergence=loss.classification,
+            joined=loss.joined,
+        )
+        for m, logits in said.logits.items()
+    )
+    if said.fused_logits is None:
+        return classification, torch.zeros_like(classification)
+    count = times(any_present(present, list(said.logits)), multiplicity)
+    fusion = classification_loss(
+        said.fused_logits, labels, count, divergence=loss.fusion, joined=loss.joined
+    )
+    return classification, fusion
+
+
+def _mean(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).mean()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sgfd._checks import check_device, check_integer, check_mapping, check_number
 from sgfd._features import FeatureSource, FeatureTable
-from sgfd._functional import copied_state
+from sgfd._functional import cast_anew, copied_state
 from sgfd._lessons import Judgement, LabeledItems, judge, teach
 from sgfd._loss import SGFDLoss
 from sgfd._seed import seeded
@@ -139,6 +139,7 @@ def pretrain_teacher(
     with (
         seeded(seed, stream=2),
         torch.enable_grad(),
+        cast_anew(),
         tqdm(total=epochs, unit="epoch", disable=not progress) as bar,
     ):
         train, held_out = _split(items.labels, validation_fraction)

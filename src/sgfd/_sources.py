@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sgfd._checks import check_integer, check_mapping, check_order
 from sgfd._features import FeatureSource, FeatureTable, as_tensor, checked_shape
 from sgfd._rows import Rows, mean_row, missing_rows
+from sgfd._tensor_checks import check_held
 
 # Rows of wide features that, cast to float32, a processor's last cache holds.
 CHUNK = 1024
@@ -50,7 +51,8 @@ def live_shape(backbone: nn.Module, path: str) -> tuple[int, int]:
 
 def check_lengths(features: "Mapping[str, FeatureSource | str]", num_labels: int) -> None:
     """Raises ValueError where all features have one number of rows, and there are other labels."""
-    lengths = {len(x) for x in features.values() if getattr(x, "ndim", 0) == 2}
+    shapes = [tuple(getattr(x, "shape", ())) for x in features.values()]  # some have no len()
+    lengths = {shape[0] for shape in shapes if len(shape) == 2}
     if len(lengths) == 1 and lengths != {num_labels}:
         raise ValueError(
             f"There must be one label and one row of features for each item; got {num_labels} "
@@ -148,9 +150,15 @@ def in_chunks(num_items: int, size: int, device: torch.device) -> tuple[Tensor, 
 
 
 def new_rows(
-    source: "Tensor | FeatureTable", name: str, given: "FeatureSource", width: int
+    source: "Tensor | FeatureTable",
+    name: str,
+    given: "FeatureSource",
+    width: int,
+    *,
+    missing: Tensor | None = None,
 ) -> Tensor:
-    """Features of items never seen, checked, rows of NaN filled as they are in training."""
+    """Features of items never seen, checked, rows of NaN filled by the mean of those there are."""
+    check_held(name, given)
     x = as_tensor(given) if isinstance(given, np.ndarray) and given.dtype.kind == "f" else given
     if isinstance(x, np.ndarray) or (isinstance(x, Tensor) and not x.is_floating_point()):
         raise ValueError(f"{name} must be of a floating dtype; got {x.dtype}.")
@@ -164,8 +172,14 @@ def new_rows(
         )
     if not gaps.any():
         return x
-    if isinstance(source, FeatureTable):
+    if isinstance(source, FeatureTable) and missing is None:
         fill = source.fill()
     else:
-        fill = mean_row(lambda rows: source[rows], len(source), None)
+        num_items = source.num_rows if isinstance(source, FeatureTable) else len(source)
+
+        def there(rows: Tensor) -> Tensor:
+            values, present = read_rows(source, rows, missing=missing)
+            return values if present is None else values[present]
+
+        fill = mean_row(there, num_items, None if missing is None else ~missing.cpu())
     return torch.where(gaps, fill.to(x), x)

@@ -5,6 +5,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from sgfd._inputs import Given
+
 # Losses (or steps) before something that has not happened yet is said not to happen.
 PATIENCE = 50
 # Calls of a layer within one loss whose rows are kept to be looked at.
@@ -22,7 +24,7 @@ class StudentWatch:
         self.reached = False
         self.compiled = False
         self.wants_input = True
-        self._input: Tensor | None = None
+        self._input: tuple[Tensor, bool] | None = None
         self._read: list[Tensor] | None = None
 
     def attach(self, student: nn.Module) -> list[Any]:
@@ -59,23 +61,32 @@ class StudentWatch:
         output.register_hook(self._mark)  # type: ignore[no-untyped-call]
         return output
 
+    def aside(self, student: nn.Module, rows: Tensor) -> Tensor:
+        """What a student makes of rows, hooks of others and all, without a gradient.
+
+        It is not taken for the recommender's reading it.
+        """
+        called = self.called
+        output: Tensor = student(rows)
+        self.called = called
+        return output
+
     def begin(self) -> None:
         """To be called before a loss whose calls are all of one batch."""
         self._read = [] if self.wants_input or self._input is not None else None
 
-    def take(self) -> tuple[Tensor, list[Tensor]] | None:
+    def take(self) -> Given | None:
         """The first input, once, and all of this batch's, if known: they may be large."""
-        value, self._input = self._input, None
+        first, self._input = self._input, None
         read, self._read = self._read or [], None
-        return None if value is None else (value, read if len(read) < _CALLS else [])
+        return None if first is None else Given(*first, read if len(read) < _CALLS else [])
 
     def _keep(self, rows: Tensor) -> None:
         if rows.layout != torch.strided:
             return
         if self.wants_input:
             self.wants_input = False
-            # Off its graph, but known to have had one.
-            self._input = rows.detach().requires_grad_(rows.requires_grad)
+            self._input = rows.detach(), rows.requires_grad
         if self._read is not None and len(self._read) < _CALLS:
             self._read.append(rows.detach())
 

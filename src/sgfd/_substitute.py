@@ -113,5 +113,10 @@ def student_at(
     if taken_back is not None and isinstance(layer, nn.Linear):
         taken_back.weight, taken_back.bias = layer.weight, layer.bias
         return taken_back
-    assert isinstance(layer, FeatureStudent)
+    if not isinstance(layer, FeatureStudent):
+        raise TypeError(
+            f"At {path!r} must be the student that distill() put there; got "
+            f"{type(layer).__qualname__}. Change the layer before distill(), or after unwrap(); a "
+            "recommender that is a layer itself has nowhere to put one."
+        )
     return layer

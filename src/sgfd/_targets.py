@@ -12,6 +12,7 @@ from sgfd._hierarchy import hierarchy
 from sgfd._labels import class_indices
 from sgfd._loss import SGFDLoss
 from sgfd._multilabel import bernoulli_kl, binary_cross_entropy
+from sgfd._tensor_checks import check_held
 from sgfd._terms import kl_divergence
 
 ItemLabels: TypeAlias = "Tensor | np.ndarray | Sequence[object]"
@@ -176,6 +177,7 @@ def _contract(got: str) -> str:
 
 def _one_per_item(labels: "ItemLabels", where: str) -> Tensor:
     check_order(f"labels{where}", labels)
+    check_held(f"labels{where}", labels)
     if isinstance(labels, np.ndarray) and labels.dtype.kind in "biufc":
         # A copy: torch warns of arrays that it must not write to.
         labels = torch.from_numpy(np.array(labels, dtype=labels.dtype.newbyteorder("=")))
@@ -199,6 +201,7 @@ def _one_per_item(labels: "ItemLabels", where: str) -> Tensor:
 
 def _multi_hot(labels: "ItemLabels") -> Tensor:
     check_order("labels", labels)
+    check_held("labels", labels)
     if not isinstance(labels, Tensor):
         array = np.asarray(labels)
         if array.dtype.kind not in "biuf":

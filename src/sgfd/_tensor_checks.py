@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgfd._checks import check_mapping, check_tensor
+from sgfd._checks import check_mapping, check_tensor, check_unmasked
 
 INDICES = (torch.int64, torch.int32)
 """The dtypes of indices."""
@@ -35,7 +35,13 @@ def check_label_range(labels: Tensor, num_classes: int) -> None:
 
 
 def check_held(name: str, values: object) -> None:
-    """Raises ValueError for a tensor that does not hold its values, row by row."""
+    """Raises ValueError for what does not hold all of its values, row by row, and nothing else."""
+    check_unmasked(name, values)
+    if hasattr(values, "toarray"):
+        raise ValueError(
+            f"{name} must hold its values, row by row; got a {type(values).__qualname__}. Use "
+            "toarray()."
+        )
     if isinstance(values, Tensor) and (values.is_meta or values.layout != torch.strided):
         raise ValueError(
             f"{name} must hold its values, row by row; got a tensor on {values.device} of layout "

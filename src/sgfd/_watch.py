@@ -91,6 +91,10 @@ class Watch:
             for student in self.students.values():
                 student.begin()
 
+    def aside(self, modality: str, rows: Tensor) -> Tensor:
+        """What the recommender reads of rows, though it is not the recommender that reads them."""
+        return self.students[modality].aside(self._layer(modality), rows)
+
     def used(self) -> None:
         """To be called where the result of ``distill`` is used for anything but its loss."""
         if torch.compiler.is_compiling() or self.untouched is None:
@@ -113,13 +117,13 @@ class Watch:
     def _check_inputs(self, rows: ReadRows, batch: Tensor) -> None:
         for m, student in self.students.items():
             # What was read on another device, in a trial call say, is of no use.
-            if (taken := student.take()) is None or taken[0].device != batch.device:
+            if (given := student.take()) is None or given.first.device != batch.device:
                 continue
             # Of a layer that reads several modalities, it may be any of them.
             same = [o for o in self.paths if self._layer(o) is self._layer(m)]
             found = {
                 o: check_input(
-                    *taken, self._where(m), Catalog(o, partial(rows, o), self.num_items, batch)
+                    given, self._where(m), Catalog(o, partial(rows, o), self.num_items, batch)
                 )
                 for o in same
             }

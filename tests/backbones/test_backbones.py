@@ -241,6 +241,14 @@ def test_features_given_twice_are_held_once(kind):
     assert copied._tables["image"] is not copied.features["image"]
 
 
+def test_rows_that_begin_alike_in_memory_are_not_one_table():
+    large = torch.randn(2 * ITEMS, 6)
+    backbone = VBPR(interactions(), {"image": large[:ITEMS]}, dim=4)
+    wrapped = distill(backbone, {"image": large[::2]}, torch.arange(ITEMS) % 3)
+    assert torch.equal(wrapped._tables["image"].values, large[::2])
+    assert torch.equal(backbone.features["image"].values, large[:ITEMS])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_half_precision_trains_and_ranks(kind, dtype):

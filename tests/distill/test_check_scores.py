@@ -201,3 +201,36 @@ def test_what_cannot_be_told_is_refused():
         check(Random())
     with pytest.raises(ValueError, match="model must have parameters that train"):
         check(strangers.SeparateBuffers().requires_grad_(False))
+
+
+def test_an_autocast_around_it_all_is_no_cache():
+    model = distill(strangers.SeparateBuffers(), features(), labels())
+    with torch.autocast("cpu", torch.bfloat16):
+        check_scores(
+            model,
+            loss=lambda: model.calculate_loss(batch()),
+            scores=lambda: model.full_sort_predict(EVERYONE),
+        )
+
+
+def test_extra_state_that_is_no_tensor_comes_back():
+    class Counts(strangers.SeparateBuffers):
+        steps = 3
+
+        def get_extra_state(self):
+            return {"steps": self.steps}
+
+        def set_extra_state(self, state):
+            self.steps = state["steps"]
+
+        def calculate_loss(self, interaction):
+            self.steps += 1
+            return super().calculate_loss(interaction)
+
+    model = Counts()
+    check_scores(
+        model,
+        loss=lambda: model.calculate_loss(batch()),
+        scores=lambda: model.full_sort_predict(EVERYONE),
+    )
+    assert model.steps == 3

@@ -200,7 +200,10 @@ def test_a_dict_of_losses_gains_it_under_loss():
             {"given": {"image": torch.full((ITEMS, 10), torch.nan)}},
             "must be finite; 13 of the rows",
         ),
-        ({"given": {"image": torch.ones(ITEMS, 10).long()}}, "of a floating dtype; got shape"),
+        (
+            {"given": {"image": torch.ones(ITEMS, 10).long()}},
+            "of a floating dtype of 16 bits or more; got shape",
+        ),
         (
             {"given": {"image": "no.such"}},
             "path of a tensor of the backbone; 'no.such' is none",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from sgfd import ForeignRowsWarning, OtherFeaturesWarning, OtherItemsWarning
-from sgfd._inputs import check_input
+from sgfd._inputs import Given, check_input
 from sgfd._looked_for import Catalog
 
 N, WIDTH = 1500, 6
@@ -28,7 +28,8 @@ def catalog(given, present=None, batch=BATCH):
 def problem_of(value, given, *, read=None, **options):
     """Of a layer whose only call was given these rows, or of several."""
     read = [value] if read is None else read
-    return check_input(value, read, "The layer", catalog(given, **options))
+    first = Given(value.detach(), value.requires_grad, read)
+    return check_input(first, "The layer", catalog(given, **options))
 
 
 def said(value, given, **options):

@@ -208,3 +208,23 @@ def test_trained_features_are_read_live_with_their_gaps(kind):
     for m, v in x.items():
         moved = backbone.features[m].values.grad.abs().sum(1) > 0
         assert torch.equal(moved, torch.from_numpy(~np.isnan(v[:, 0])))
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["given", "live"])
+def test_encode_fills_with_the_mean_of_what_is_not_made_up(live):
+    model, x = strangers.SeparateBuffers(), features()
+    made_up = torch.arange(ITEMS) % 2 == 0
+    x["image"][made_up] = 7.0
+    model.image_feat.copy_(x["image"])
+    x["text"][3] = torch.nan  # of the table itself, which a mask of another modality leaves alone
+    model.text_feat.copy_(x["text"].nan_to_num())
+    given = x | {"image": "image_feat"} if live else x
+    lacking = {"image": made_up, "text": torch.arange(ITEMS) == 5}
+    distilled = distill(model, given, labels(), missing=lacking)
+    gap = {m: torch.full((1, f), torch.nan) for m, f in strangers.WIDTHS.items()}
+    encoded = distilled.encode(gap)
+    there = torch.ones(ITEMS, dtype=torch.bool)
+    there[[3, 5]] = False
+    for m, known in {"image": ~made_up, "text": there}.items():
+        expected = distilled.student(m)(x[m][known].mean(0, keepdim=True))
+        torch.testing.assert_close(encoded[m], expected)

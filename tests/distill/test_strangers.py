@@ -5,6 +5,7 @@ import copy
 import pytest
 import strangers
 import torch
+import torch.nn.functional as F
 from strangers import DIM, ITEMS, USERS, WIDTHS, batch, batch_items, features, labels
 from torch import nn
 
@@ -13,6 +14,7 @@ from sgfd import (
     FeatureStudent,
     ProjectionError,
     SGFDLoss,
+    UnusedStudentWarning,
     distill,
     paper_student,
 )
@@ -427,3 +429,71 @@ def test_a_function_of_items_that_takes_other_arguments_says_so():
     broken = wrap(strangers.SeparateBuffers(), items=lambda batch: torch.cat(*batch[1:]))
     with pytest.raises(TypeError, match="^cat"):
         broken.calculate_loss(batch())
+
+
+def test_a_dict_of_a_class_of_its_own_stays_of_it():
+    class Output(dict):
+        """As Hugging Face's: keys are attributes too."""
+
+        __getattr__ = dict.__getitem__
+
+    class Says(strangers.SeparateBuffers):
+        def calculate_loss(self, interaction):
+            self.said = Output(loss=super().calculate_loss(interaction), note="kept")
+            return self.said
+
+    model = Says()
+    wrapped = wrap(model)
+    out = wrapped.calculate_loss(batch())
+    assert type(out) is Output
+    assert out.note == "kept"
+    own, extra = model.said.loss, wrapped.distillation_loss(batch_items(batch()))
+    torch.testing.assert_close(out.loss, own + extra)  # and the recommender's own is as it was
+
+
+def test_hooks_on_a_student_act_on_what_is_exported():
+    class Ignored(strangers.SeparateBuffers):
+        def item_features(self):
+            return 0.5 * self.ids.weight
+
+    wrapped, idle = wrap(strangers.SeparateBuffers()), wrap(Ignored())
+    for model in (wrapped, idle):
+        model.student("image").register_forward_hook(lambda _, __, out: F.normalize(out) + 2)
+    expected = {m: wrapped.student(m)(x) for m, x in features().items()}
+    for found in (wrapped.export(), wrapped.encode(features())):
+        torch.testing.assert_close(found, expected)
+    assert float((found["image"] - 2).norm(dim=1).mean()) == pytest.approx(1)
+    idle.export()  # which is no reading by the recommender
+    with pytest.warns(UnusedStudentWarning):
+        train(idle, idle.parameters())
+
+
+def test_a_layer_changed_behind_its_back_is_named():
+    model = strangers.SeparateBuffers()
+    wrapped = wrap(model)
+    model.text_trs = nn.Linear(6, 4)
+    with pytest.raises(TypeError, match="At 'text_trs' must be the student that distill.. put"):
+        wrapped.calculate_loss(batch())
+
+
+def test_torch_func_goes_through_a_fresh_model():
+    def loss(model, parameters):
+        return torch.func.functional_call(model, parameters, (batch(),)).sum()
+
+    class Calls(strangers.SeparateBuffers):
+        def forward(self, interaction):
+            return self.calculate_loss(interaction)
+
+    wrapped = wrap(Calls(), loss_method="forward")
+    parameters = dict(wrapped.named_parameters())
+    found = torch.func.grad(lambda p: loss(wrapped, p))(parameters)
+    wrapped(batch()).backward()
+    for name, p in parameters.items():
+        expected = torch.zeros_like(p) if p.grad is None else p.grad
+        torch.testing.assert_close(found[name], expected)
+
+
+def test_bfloat16_rows_of_float16_features_are_the_same_features():
+    given = {m: x.half() for m, x in features().items()}
+    wrapped = wrap(strangers.SeparateBuffers().bfloat16(), given)
+    assert wrapped.calculate_loss(batch()).isfinite()  # a warning is an error here

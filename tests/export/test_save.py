@@ -140,11 +140,11 @@ REFUSED = [
     (
         {"image": X[0]},
         ValueError,
-        "features['image'] must be (num_items, width) of a floating dtype",
+        "features['image'] must be (num_items, width) of a floating dtype of 16 bits",
     ),
     ({"image": X[:0]}, ValueError, "must have items and a width; got shape (0, 2)"),
     ({"image": X.long()}, ValueError, "got shape (3, 2) of torch.int64"),
-    ({"image": np.ones((3, 2), int)}, ValueError, "a floating dtype; got shape (3, 2) of int64"),
+    ({"image": np.ones((3, 2), int)}, ValueError, "16 bits or more; got shape (3, 2) of int64"),
     ({"image": X, "text": X[:2]}, ValueError, "one row per item; got rows {'image': 3, 'text': 2}"),
     ({"image": X / 0}, ValueError, "features['image'] must be finite; 3 of 3 rows are not"),
     ({"image": X.double() * 1e300}, ValueError, "must be finite in float32, which is written"),

@@ -491,3 +491,19 @@ def test_a_teacher_is_trained_where_it_is_told_and_comes_back():
     assert {p.device.type for p in there.parameters()} == {"cuda"}
     for history in histories:
         assert history.loss == pytest.approx(histories[0].loss, rel=1e-3)
+
+
+def test_under_an_autocast_it_learns_from_the_parameters_of_each_step():
+    x, y = separable()
+    teacher, precise = Recorder(), Recorder()
+    with torch.autocast("cpu", torch.bfloat16):  # which keeps what it cast, while it lasts
+        before = teacher(x).fused_logits
+        history = pretrain_teacher(teacher, x, y, epochs=30, learning_rate=1e-2)
+        assert torch.is_autocast_cache_enabled()
+        after = teacher(x).fused_logits
+    exact = pretrain_teacher(precise, x, y, epochs=30, learning_rate=1e-2)
+    assert history.loss == pytest.approx(exact.loss, rel=0.05)
+    assert history.loss[-1] < 0.9 * history.loss[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(teacher(x).fused_logits, after)
+    assert not torch.equal(after, before)

@@ -148,3 +148,18 @@ def test_an_interrupted_distilled_model_resumes_exactly(catalog: Dataset, tmp_pa
     whole = train(tmp_path / "b")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_under_an_autocast_it_trains_as_it_does_without(catalog: Dataset) -> None:
+    def terms() -> list[float]:
+        model = distill(
+            VBPR(catalog.train, catalog.features, dim=8, seed=2), catalog.features, catalog.labels
+        )
+        run = quiet_fit(model, catalog, max_epochs=4, batch_size=48, learning_rate=0.02)
+        return [record.terms["classification"] for record in run.history]
+
+    precise = terms()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = terms()
+    assert found == pytest.approx(precise, rel=0.05)
+    assert precise[-1] < 0.8 * precise[0]

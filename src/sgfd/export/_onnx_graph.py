@@ -58,7 +58,8 @@ def graph_of(model: Distilled, modality: str) -> bytes:
     student = model.student(modality)
     width = student.in_features
     lacking = torch.full((1, width), torch.nan, device=student.weight.device)
-    fill = new_rows(model._source(modality), f"features[{modality!r}]", lacking, width)
+    mask = model._mask(modality)
+    fill = new_rows(model._source(modality), modality, lacking, width, missing=mask)
     encoder = _Encoder(student, fill[0]).cpu().eval()
     given = (torch.zeros(2, width),)
     names: dict[str, Any] = {"input_names": ["raw"], "output_names": ["distilled"]}

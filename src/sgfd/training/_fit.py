@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from sgfd._checks import check_integer, check_path
+from sgfd._functional import cast_anew
 from sgfd.data import Dataset
 from sgfd.training._checkpoint import AtomicCheckpointIO
 from sgfd.training._checks import check_model, check_settings, checkpoint_to_resume
@@ -207,11 +208,10 @@ def fit(
             )
             loggers.append(logger)
 
-    steps = max_epochs * len(data.train_dataloader())
+    steps, where = max_epochs * len(data.train_dataloader()), next(model.parameters()).device
     how = ways(devices, strategy, unused=lambda: teacher_rests(model, schedule, steps))
-    where = next(model.parameters()).device
     model.train()
-    with quiet_lightning(), torch.enable_grad():
+    with quiet_lightning(), torch.enable_grad(), cast_anew():
         trainer = Trainer(
             max_epochs=max_epochs,
             accelerator=accelerator,
