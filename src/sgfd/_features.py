@@ -19,9 +19,9 @@ FeatureSource: TypeAlias = "Tensor | np.ndarray"
 class FeatureTable(nn.Module):
     """A table of raw features that gives the rows asked for, on the module's device.
 
-    A tensor (or an array in memory, which is not copied) is a buffer that checkpoints leave out:
-    it is input, not something learned. A memory map stays on disk and only the rows asked for
-    are read; float16 saves half of the disk, and is cast after that.
+    A tensor (or an array in memory, which is copied only where rows are missing) is a buffer that
+    checkpoints leave out: it is input, not something learned. A memory map stays on disk and only
+    the rows asked for are read; float16 saves half of the disk, and is cast after that.
 
     A row of NaN throughout says that the item lacks the modality. It is read as the mean of rows
     that are there (of up to 1024, spread evenly over the table): zeros, which are far from every
@@ -77,10 +77,11 @@ class FeatureTable(nn.Module):
             mean = mean_row(lambda rows: values[rows], len(values), present).to(values.device)
         self.register_buffer("present", present, persistent=False)
         self.register_buffer("_mean", mean, persistent=False)
-        if trainable:
+        if trainable or present is not None:
             values = values.clone()
-            if present is not None and mean is not None:
-                values[~present] = mean.to(values)
+        if present is not None and mean is not None:
+            values[~present] = mean.to(values)
+        if trainable:
             self.values: Tensor = nn.Parameter(values)
         else:
             self.register_buffer("values", values.detach(), persistent=False)
@@ -152,7 +153,7 @@ class FeatureTable(nn.Module):
 
     def whole(self, dtype: torch.dtype) -> Tensor | None:
         """(N, F) what ``forward(None, dtype)`` gives, if that is at hand without any work."""
-        if self.mapped is None and self.present is None and self.values.dtype == dtype:
+        if self.mapped is None and not self._trains_gaps and self.values.dtype == dtype:
             return self.values
         read = None if self._kept is None else self._kept.find(None, self.values, dtype)
         return None if read is None else read.values
@@ -167,10 +168,15 @@ class FeatureTable(nn.Module):
                 values = values.to(dtype)  # looked through faster than in half precision
             missing = missing_rows(values, self.name)
             values, present = values.to(dtype), None if missing is None else ~missing
-        if present is None:
-            return Rows(values, None)
+        if present is None or (self.mapped is None and not self._trains_gaps):
+            return Rows(values, present)
         fill = self.fill().to(self.dtype).to(values)
         return Rows(torch.where(present.unsqueeze(-1), values, fill), present)
+
+    @property
+    def _trains_gaps(self) -> bool:
+        """Whether rows that are missing are parameters, which nothing read of them is to move."""
+        return self.present is not None and isinstance(self.values, nn.Parameter)
 
     def fill(self) -> Tensor:
         """(F,) what is read where an item lacks the modality."""
@@ -193,12 +199,15 @@ class FeatureTable(nn.Module):
         return as_tensor(picked).to(self.values.device)
 
     def same_as(self, other: "FeatureTable") -> bool:
-        """Whether both read the same memory, or the same map."""
+        """Whether both read the same memory, or the same map, or gaps were filled to the same."""
         if self.mapped is not None or other.mapped is not None:
             return self.mapped is other.mapped
         a, b = self.values, other.values
-        alike = (a.device, a.dtype, a.shape) == (b.device, b.dtype, b.shape)
-        return alike and (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride())
+        if (a.device, a.dtype, a.shape) != (b.device, b.dtype, b.shape):
+            return False
+        if self.present is None or other.present is None or self._trains_gaps or other._trains_gaps:
+            return (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride())
+        return torch.equal(self.present, other.present) and torch.equal(a, b)
 
     def extra_repr(self) -> str:
         """The table's shape, and where it lies."""

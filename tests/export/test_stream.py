@@ -49,8 +49,12 @@ def test_features_read_live_from_the_recommender_are_streamed_too(tmp_path):
 
     labels = torch.arange(50) % 4
     model = distill(OwnTable(), {"x": "table"}, labels, projections={"x": "layer"})
+    plain = model.export(chunk_size=8)["x"].numpy()
     path = stream_features(model, tmp_path, chunk_size=8)["x"]
-    assert np.array_equal(np.load(path), model.export(chunk_size=8)["x"].numpy())
+    assert np.array_equal(np.load(path), plain)
+    model.student("x").register_forward_hook(lambda _, __, out: out + 1)
+    path = stream_features(model, tmp_path, chunk_size=8, overwrite=True)["x"]
+    assert np.array_equal(np.load(path), plain + 1)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, "float64", ">f4"])

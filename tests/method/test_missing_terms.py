@@ -193,6 +193,19 @@ def test_rows_that_are_missing_are_not_trained():
     assert torch.equal(table.values.grad[:10].abs().sum(1) > 0, table.present[:10])
 
 
+def test_rows_that_are_missing_are_filled_once_and_in_a_copy():
+    given, other = torch.from_numpy(holed()), torch.from_numpy(holed())
+    gaps = given.isnan().all(1)
+    table, again = FeatureTable(given, name="x"), FeatureTable(other, name="x")
+    assert torch.equal(given.isnan().all(1), gaps)
+    assert table().data_ptr() == table.values.data_ptr()
+    assert torch.equal(table()[gaps], table.fill().expand(int(gaps.sum()), -1))
+    assert table.same_as(again)
+    other[int((~gaps).nonzero()[0])] += 1
+    assert not table.same_as(FeatureTable(other, name="x"))
+    assert not table.same_as(FeatureTable(given, name="x", trainable=True))
+
+
 def test_a_table_moves_and_stays_out_of_checkpoints_with_its_gaps():
     table = FeatureTable(holed(), name="x")
     assert list(table.state_dict()) == []

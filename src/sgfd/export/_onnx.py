@@ -115,7 +115,8 @@ def _verify(model: Distilled, modality: str, graph: bytes, tolerance: float) -> 
         if not difference <= allowed:  # NaN too
             raise RuntimeError(
                 f"onnxruntime must give what encode gives for {modality!r}, to {allowed:.1e}; "
-                f"{len(x)} rows {way} differ by up to {difference:.1e}. Nothing was written."
+                f"{len(x)} rows {way} differ by up to {difference:.1e}. Nothing was written. "
+                "(Hooks on a student are not in the graph.)"
             )
 
 

@@ -140,7 +140,7 @@ def _write(
 
         shown = tqdm(chunks, desc=modality, unit="chunk")
     for rows in shown:
-        features = model.student(modality).forward(model._rows(modality, rows).values)
+        features = model._watch.aside(modality, model._rows(modality, rows).values)
         with np.errstate(over="ignore"):
             array = to_numpy(features).astype(dtype, order="C", copy=False)
         if not np.isfinite(array).all():
