@@ -79,7 +79,7 @@ def bernoulli_kl(teacher_logits: Tensor, student_logits: Tensor, temperature: fl
     check_alike(teacher_logits, student_logits)
     check_number("temperature", temperature, above=0)
     t, s = (widen(z) / temperature for z in (teacher_logits, student_logits))
-    # By logarithms of both answers: a softmax over (z, 0) takes eight times as long.
+    # By logarithms of both answers: a softmax over (z, 0) takes six times as long.
     yes, no = F.logsigmoid(t), F.logsigmoid(-t)
     divergence = yes.exp() * (yes - F.logsigmoid(s)) + no.exp() * (no - F.logsigmoid(-s))
     return temperature**2 * divergence.mean(-1)
