@@ -22,7 +22,7 @@ LAYERS = {
     "_rows": {"_functional"},
     "_seed": set(),
     "_mapped": set(),
-    "_features": {"_mapped", "_rows"},
+    "_features": {"_functional", "_mapped", "_rows"},
     "_top_items": {"_features"},
     "_labels": set(),
     "_behavior": set(),

@@ -225,6 +225,9 @@ CASES = {
          "features must hold its values, row by row; got a tensor on meta"),
         ("a mask to cluster", ValueError, lambda: sgfd.pseudo_labels(masked(x()["image"]), 3),
          "features must be an array without a mask, which would be lost; got a masked array."),
+        ("weights of labels with a mask", ValueError,
+         lambda: sgfd.balanced_class_weights(masked(y())),
+         "labels must be an array without a mask"),
         ("names with a mask", ValueError, lambda: sgfd.encode_labels(masked(["a", "b"])),
          "labels must be an array without a mask"),
         ("a width as a string", ValueError, lambda: sgfd.hidden_widths("100", 4),
@@ -391,6 +394,8 @@ CASES = {
          "train must be an array, or rows of one length; list makes none"),
         ("a pair trained and tested on", ValueError, lambda: arrays(test=[(0, 1)]),
          "train and test share 1, such as user 0, item 1."),
+        ("pairs with a mask", ValueError, lambda: arrays(train=masked([(0, 1)])),
+         "train must be an array without a mask, which would be lost; got a masked array."),
         ("a frame of pairs", TypeError,
          lambda: arrays(train=sheet({"itemID": [1], "userID": [0]})),
          "train must be (n, 2), rows of (user, item), which a DataFrame with columns ['itemID', "

@@ -71,6 +71,7 @@ def to_numpy(given: Tensor) -> npt.NDArray[Any]:
 
 def as_array(name: str, given: object) -> npt.NDArray[Any]:
     """An array of what may be one, a tensor too, or ValueError."""
+    check_unmasked(name, given)
     try:
         if isinstance(given, Tensor):
             given = to_numpy(given)
@@ -113,7 +114,8 @@ def check_unmasked(name: str, given: object) -> None:
     if isinstance(given, np.ma.MaskedArray):
         raise ValueError(
             f"{name} must be an array without a mask, which would be lost; got a masked array. "
-            "Fill it: features, whole rows, by x.filled(numpy.nan), labels by x.filled(-1)."
+            "Fill it: features, whole rows, by x.filled(numpy.nan), labels by x.filled(-1). Leave "
+            "out pairs that are masked."
         )
 
 

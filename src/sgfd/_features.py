@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgfd._functional import same_memory
 from sgfd._mapped import gather, mapping_of
 from sgfd._rows import SAMPLED_ROWS, KeptRows, Rows, mean_row, missing_rows
 from sgfd._tensor_checks import check_held
@@ -81,6 +82,8 @@ class FeatureTable(nn.Module):
             values = values.clone()
         if present is not None and mean is not None:
             values[~present] = mean.to(values)
+        # Then rows that are missing are parameters, which nothing that is read is to move.
+        self._trains_gaps = trainable and present is not None
         if trainable:
             self.values: Tensor = nn.Parameter(values)
         else:
@@ -173,11 +176,6 @@ class FeatureTable(nn.Module):
         fill = self.fill().to(self.dtype).to(values)
         return Rows(torch.where(present.unsqueeze(-1), values, fill), present)
 
-    @property
-    def _trains_gaps(self) -> bool:
-        """Whether rows that are missing are parameters, which nothing read of them is to move."""
-        return self.present is not None and isinstance(self.values, nn.Parameter)
-
     def fill(self) -> Tensor:
         """(F,) what is read where an item lacks the modality."""
         if self._mean is None:
@@ -203,11 +201,10 @@ class FeatureTable(nn.Module):
         if self.mapped is not None or other.mapped is not None:
             return self.mapped is other.mapped
         a, b = self.values, other.values
-        if (a.device, a.dtype, a.shape) != (b.device, b.dtype, b.shape):
-            return False
         if self.present is None or other.present is None or self._trains_gaps or other._trains_gaps:
-            return (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride())
-        return torch.equal(self.present, other.present) and torch.equal(a, b)
+            return same_memory(a, b)
+        alike = (a.device, a.dtype, a.shape) == (b.device, b.dtype, b.shape)
+        return alike and torch.equal(self.present, other.present) and torch.equal(a, b)
 
     def extra_repr(self) -> str:
         """The table's shape, and where it lies."""

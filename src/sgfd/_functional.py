@@ -61,6 +61,12 @@ def versions(*tensors: Tensor | None) -> tuple[int, ...] | None:
     return tuple(0 if x is None else x._version for x in tensors)
 
 
+def same_memory(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors look at the same memory in the same way."""
+    alike = (a.device, a.dtype, a.shape, a.stride()) == (b.device, b.dtype, b.shape, b.stride())
+    return alike and a.data_ptr() == b.data_ptr()
+
+
 def copied_state(module: nn.Module) -> dict[str, Any]:
     """A state dict that further training does not change."""
     # Not all are tensors: a module's own extra state need not be.
@@ -78,7 +84,8 @@ def cast_anew() -> Iterator[None]:
     step's parameters.
     """
     before = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
+    around = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+    torch.set_autocast_cache_enabled(before and not around)
     torch.clear_autocast_cache()
     try:
         yield

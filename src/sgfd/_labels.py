@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgfd._checks import check_integer, check_order
+from sgfd._checks import check_integer, check_order, check_unmasked
 
 # What is left of an unknown label that was made a string.
 _LOST = ("nan", "none", "null", "<na>")
@@ -148,6 +148,7 @@ def balanced_class_weights(labels: "Tensor | np.ndarray", num_classes: int | Non
     """
     if num_classes is not None:
         check_integer("num_classes", num_classes, at_least=1)
+    check_unmasked("labels", labels)
     try:
         y = torch.as_tensor(labels).cpu()
     except (TypeError, ValueError, RuntimeError):

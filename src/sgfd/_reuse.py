@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sgfd._features import FeatureTable
-from sgfd._functional import versions
+from sgfd._functional import same_memory, versions
 from sgfd._student import FeatureStudent
 
 
@@ -116,7 +116,4 @@ def _autocast(x: Tensor) -> bool:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     """Whether both are one tensor, or two without a gradient that look at the same memory."""
-    if a is b:
-        return True
-    alike = (a.device, a.dtype, a.shape, a.stride()) == (b.device, b.dtype, b.shape, b.stride())
-    return alike and a.data_ptr() == b.data_ptr() and not (a.requires_grad or b.requires_grad)
+    return a is b or (same_memory(a, b) and not (a.requires_grad or b.requires_grad))

@@ -18,8 +18,12 @@ CHUNK = 1024
 
 def live(backbone: nn.Module, path: str) -> "Tensor | FeatureTable":
     """What is at a dotted path of the backbone: a tensor (an embedding's weight) or a table."""
+    table, _, leaf = path.rpartition(".")
     try:
         value = attrgetter(path)(backbone)
+        if leaf == "values" and table:
+            parent = attrgetter(table)(backbone)
+            value = parent if isinstance(parent, FeatureTable) else value  # which knows its gaps
     except AttributeError as error:
         raise ValueError(
             f"Features given as a string are the dotted path of a tensor of the backbone; {path!r} "
@@ -172,14 +176,25 @@ def new_rows(
         )
     if not gaps.any():
         return x
-    if isinstance(source, FeatureTable) and missing is None:
-        fill = source.fill()
+    return torch.where(gaps, _fill(source, missing, name).to(x), x)
+
+
+def _fill(source: "Tensor | FeatureTable", missing: Tensor | None, name: str) -> Tensor:
+    """(F,) what new items without a modality have in its place: the mean of rows that are there."""
+    there = None if missing is None or not missing.any() else ~missing.cpu()
+    if isinstance(source, FeatureTable):
+        # Where it has gaps of its own, what training reads in their place.
+        if there is None or source.present is not None:
+            return source.fill()
+        num_items = source.num_rows
     else:
-        num_items = source.num_rows if isinstance(source, FeatureTable) else len(source)
+        num_items = len(source)
 
-        def there(rows: Tensor) -> Tensor:
-            values, present = read_rows(source, rows, missing=missing)
-            return values if present is None else values[present]
+    def known(rows: Tensor) -> Tensor:
+        values, present = read_rows(source, rows, missing=missing)
+        return values if present is None else values[present]
 
-        fill = mean_row(there, num_items, None if missing is None else ~missing.cpu())
-    return torch.where(gaps, fill.to(x), x)
+    fill = mean_row(known, num_items, there)
+    if fill.isnan().any():
+        raise ValueError(f"{name} has rows of NaN, and training had no row to fill them by.")
+    return fill

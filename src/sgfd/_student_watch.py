@@ -61,16 +61,6 @@ class StudentWatch:
         output.register_hook(self._mark)  # type: ignore[no-untyped-call]
         return output
 
-    def aside(self, student: nn.Module, rows: Tensor) -> Tensor:
-        """What a student makes of rows, hooks of others and all, without a gradient.
-
-        It is not taken for the recommender's reading it.
-        """
-        called = self.called
-        output: Tensor = student(rows)
-        self.called = called
-        return output
-
     def begin(self) -> None:
         """To be called before a loss whose calls are all of one batch."""
         self._read = [] if self.wants_input or self._input is not None else None

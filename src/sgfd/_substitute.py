@@ -115,8 +115,9 @@ def student_at(
         return taken_back
     if not isinstance(layer, FeatureStudent):
         raise TypeError(
-            f"At {path!r} must be the student that distill() put there; got "
-            f"{type(layer).__qualname__}. Change the layer before distill(), or after unwrap(); a "
-            "recommender that is a layer itself has nowhere to put one."
+            f"At {path!r} must be the student that distill() put there, or, after unwrap(), an "
+            f"nn.Linear; got {type(layer).__qualname__}. Change the layer before distill(), or "
+            "after the last use of what it returned; a recommender that is a layer itself has "
+            "nowhere to put one."
         )
     return layer

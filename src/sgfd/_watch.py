@@ -92,8 +92,17 @@ class Watch:
                 student.begin()
 
     def aside(self, modality: str, rows: Tensor) -> Tensor:
-        """What the recommender reads of rows, though it is not the recommender that reads them."""
-        return self.students[modality].aside(self._layer(modality), rows)
+        """What a student makes of rows, hooks of others and all, without a gradient.
+
+        That is not taken for the recommender's reading it.
+        """
+        called = {student: student.called for student in self.students.values()}
+        try:
+            output: Tensor = self._layer(modality)(rows)
+        finally:
+            for student, before in called.items():
+                student.called = before
+        return output
 
     def used(self) -> None:
         """To be called where the result of ``distill`` is used for anything but its loss."""

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import strangers
 import torch
-from strangers import ITEMS, batch, batch_items, features, labels
+from scipy.sparse import csr_array
+from strangers import ITEMS, USERS, batch, batch_items, features, labels
 
-from sgfd import DistillationWarning, distill
+from sgfd import DistillationWarning, UnusedStudentWarning, distill
 from sgfd.backbones import BM3, VBPR
 from sgfd.data import PairSampler, synthetic_catalog
 
@@ -216,7 +217,7 @@ def test_encode_fills_with_the_mean_of_what_is_not_made_up(live):
     made_up = torch.arange(ITEMS) % 2 == 0
     x["image"][made_up] = 7.0
     model.image_feat.copy_(x["image"])
-    x["text"][3] = torch.nan  # of the table itself, which a mask of another modality leaves alone
+    x["text"][3] = torch.nan  # a table with gaps: the mean that training reads there
     model.text_feat.copy_(x["text"].nan_to_num())
     given = x | {"image": "image_feat"} if live else x
     lacking = {"image": made_up, "text": torch.arange(ITEMS) == 5}
@@ -224,7 +225,56 @@ def test_encode_fills_with_the_mean_of_what_is_not_made_up(live):
     gap = {m: torch.full((1, f), torch.nan) for m, f in strangers.WIDTHS.items()}
     encoded = distilled.encode(gap)
     there = torch.ones(ITEMS, dtype=torch.bool)
-    there[[3, 5]] = False
+    there[3] = False
     for m, known in {"image": ~made_up, "text": there}.items():
         expected = distilled.student(m)(x[m][known].mean(0, keepdim=True))
         torch.testing.assert_close(encoded[m], expected)
+
+
+def test_encode_fills_a_modality_with_gaps_as_training_does_whatever_another_lacks():
+    x = features()
+    x["text"][[3, 7]] = torch.nan
+    masks = {"image": torch.arange(ITEMS) == 2}
+    distilled = distill(strangers.SeparateBuffers(), x, labels(), missing=masks)
+    encoded = distilled.encode({"text": x["text"][3:4]})["text"]
+    torch.testing.assert_close(encoded[0], distilled.export()["text"][3])
+
+
+def test_a_path_to_the_values_of_a_table_knows_its_gaps():
+    x = features()
+    x["image"][4] = torch.nan
+    backbone = VBPR(csr_array(np.eye(USERS, ITEMS)), x, dim=4)
+    paths = {"image": "features.image.values", "text": "features.text"}
+    distilled = distill(backbone, paths, labels())
+    assert distilled.missing()["image"].nonzero().flatten().tolist() == [4]
+    x["image"] = x["image"].nan_to_num()  # and where there are none it is as it was
+    plain = VBPR(csr_array(np.eye(USERS, ITEMS)), x, dim=4)
+    assert not distill(plain, paths, labels()).missing()["image"].any()
+
+
+def test_export_looks_at_a_layer_that_two_read_without_calling_it_read():
+    class Idle(strangers.SeparateBuffers):
+        def __init__(self):
+            super().__init__()
+            self.text_trs = self.image_trs
+
+        def item_features(self):
+            return 0.5 * self.ids.weight
+
+    x = {"image": features()["image"], "text": 2 + features()["image"]}
+    shared = {"image": "image_trs", "text": "image_trs"}
+    model = distill(
+        Idle(), x, labels(), projections=shared, loss_method="calculate_loss", items=batch_items
+    )
+    model.export()
+    with pytest.warns(UnusedStudentWarning) as caught:
+        train(model)
+    assert {w.category for w in caught} == {UnusedStudentWarning}
+
+
+def train(model, steps=60):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.calculate_loss(batch()).backward()
+        optimizer.step()

@@ -82,7 +82,14 @@ def test_live_features_and_memory_maps_have_their_own_mean(tmp_path):
     )
     np.save(tmp_path / "x.npy", DATA.features["image"])
     mapped = {"image": np.load(tmp_path / "x.npy", mmap_mode="r")}
-    for name, other, width in (("live", model, 10), ("map", distilled(features=mapped), 24)):
+    masked = distill(
+        strangers.SeparateBuffers(),
+        strangers.features(),
+        strangers.labels(),
+        missing={"image": torch.arange(strangers.ITEMS) < 6},
+    )
+    models = (("live", model, 10), ("map", distilled(features=mapped), 24), ("mask", masked, 10))
+    for name, other, width in models:
         x = torch.full((2, width), torch.nan)
         x[0] = 0.5
         found = run(save_onnx(other, tmp_path / name)["image"], x)

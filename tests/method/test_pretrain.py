@@ -507,3 +507,14 @@ def test_under_an_autocast_it_learns_from_the_parameters_of_each_step():
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(teacher(x).fused_logits, after)
     assert not torch.equal(after, before)
+
+
+def test_nothing_but_the_label_losses_is_computed():
+    def refuse(*_):
+        raise AssertionError
+
+    x, y = separable()
+    loss = SGFDLoss(feature=refuse)
+    teacher, other = Recorder(), Recorder()
+    found = pretrain_teacher(teacher, x, y, loss=loss, epochs=2)
+    assert found == pretrain_teacher(other, x, y, epochs=2)

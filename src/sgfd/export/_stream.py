@@ -49,7 +49,8 @@ def stream_features(
             a processor's last cache: 8,192 took twice the time.
         part: ``(rank, world)``, to write part number rank, from 0, of so many: of a process that
             torchrun started ``(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))``. Parts
-            lie in ``folder/parts``, each with a card. None writes the whole files.
+            lie in ``folder/parts``, each with a card; hooks on students must be the same in every
+            worker. None writes the whole files.
         overwrite: whether files that are there may be replaced.
         progress: show a progress bar.
 
