@@ -215,8 +215,8 @@ class Distilled(Saving):
         return read_rows(self._source(modality), rows, like, missing=self._mask(modality))
 
     def _mask(self, modality: str) -> Tensor | None:
-        at = list(self.student_paths).index(modality)
-        return None if self._missing is None else self._missing[at]
+        masks = self._missing
+        return None if masks is None else masks[list(self.student_paths).index(modality)]
 
     def _embed(self, modality: str, x: Tensor, rows: Tensor) -> Tensor:
         student, source = self.student(modality), self._source(modality)

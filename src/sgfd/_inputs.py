@@ -97,10 +97,7 @@ def check_input(given: Given, where: str, catalog: Catalog) -> Problem | None:
                 "recommender puts back in order what it makes of them, the teacher learns other "
                 "items' labels: number features and labels as the recommender does its items.",
             )
-        if not given.read:
-            return None
-        looked_at = none_is_read(given.read, catalog, sample.spread)
-        if looked_at == 0:
+        if not given.read or (looked_at := none_is_read(given.read, catalog, sample.spread)) == 0:
             return None
         return Problem(
             OtherItemsWarning,
