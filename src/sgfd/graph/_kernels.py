@@ -1,14 +1,16 @@
 """The arithmetic of each backend, without gradients, on plain index tensors.
 
-Plain torch multiplies CSR by dense: on a CPU by the row-wise kernel of ``torch.sparse.mm(reduce=)``
-(faster than the product by MKL, which not every build has), on CUDA by
-cuSPARSE. Devices without CSR kernels get gathers, some edges at a time.
+A CPU sums rows as it sums bags of embeddings: of plain torch's products it is the fastest in
+float32 (FBGEMM's kernel), several times over, and gives the same bits as ``torch.sparse.mm``. CUDA
+multiplies CSR by dense, with cuSPARSE. Devices without CSR kernels get gathers, some edges at a
+time.
 """
 
 import warnings
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Numbers held at a time where edges are gathered: 16 MiB in float32.
@@ -26,9 +28,12 @@ def product(ptr: Tensor, column: Tensor, weights: Tensor, x: Tensor, backend: st
         return out
     if not has_csr(x.device.type):
         return gathered_product(ptr, column, weights, x)
-    matrix = _csr(ptr, column, weights, len(x))
-    summed: Tensor = torch.sparse.mm(matrix, x, "sum") if x.device.type == "cpu" else matrix @ x
-    return summed
+    if x.device.type == "cpu":
+        return F.embedding_bag(
+            column, x, ptr, mode="sum", per_sample_weights=weights, include_last_offset=True
+        )
+    multiplied: Tensor = _csr(ptr, column, weights, len(x)) @ x
+    return multiplied
 
 
 def sampled_product(ptr: Tensor, column: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -80,7 +85,8 @@ def has_csr(device_type: str) -> bool:
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
             matrix = _csr(ptr, column, one[0], 1)
         torch.sparse.sampled_addmm(matrix, one, one, beta=0.0)
-        torch.sparse.mm(matrix, one, "sum") if device_type == "cpu" else matrix @ one
+        if device_type != "cpu":
+            matrix @ one
     except (RuntimeError, NotImplementedError):  # what torch raises where a kernel is missing
         return False
     return True
