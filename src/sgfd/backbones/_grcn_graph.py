@@ -22,7 +22,7 @@ from sgfd.backbones._grcn_steps import (
     route,
     step,
 )
-from sgfd.graph import NeighborBatch, dropout_edges, edge_softmax, mask_edges
+from sgfd.graph import Edges, NeighborBatch, dropout_edges, edge_softmax, mask_edges, sddmm
 
 Fusion: TypeAlias = Callable[[Tensor, Sequence[Tensor]], Tensor]
 
@@ -134,8 +134,8 @@ def representations(
 ) -> tuple[Tensor, Tensor]:
     """Users (N, width) and items (M, width)."""
     parts = contents(model, graph, nodes, attention)
-    to_users = _weigh(model, [c.to_users for c in parts], nodes.item_confidence, graph.edge_items)
-    to_items = _weigh(model, [c.to_items for c in parts], nodes.user_confidence, graph.edge_users)
+    to_users = _weigh(model, graph.to_users, [c.to_users for c in parts], nodes.item_confidence)
+    to_items = _weigh(model, graph.to_items, [c.to_items for c in parts], nodes.user_confidence)
     users = activate(nodes.users, None, normalize=True)
     items = activate(nodes.items, None, normalize=True)
     sum_users, sum_items = users, items
@@ -184,10 +184,12 @@ def _confidence(table: Tensor | None, rows: Tensor | None) -> Tensor | None:
 
 
 def _weigh(
-    model: Model, attention: list[Tensor], confidence: Tensor | None, senders: Tensor
+    model: Model, edges: Edges, attention: list[Tensor], confidence: Tensor | None
 ) -> Tensor:
-    values = torch.stack(attention, dim=-1)
     if confidence is not None:
-        values = values * take(confidence, senders)
-    weights = model.pool(values, -1)
+        # The sender's, as a product: the gradient of an index would be added edge by edge.
+        ones = confidence.new_ones(edges.num_rows, 1)
+        each = zip(attention, confidence.unbind(-1), strict=True)
+        attention = [shares * sddmm(edges, ones, sender[:, None]) for shares, sender in each]
+    weights = model.pool(torch.stack(attention, dim=-1), -1)
     return weights.relu() if model.prune else weights

@@ -19,11 +19,11 @@ GATHERED = 1 << 22
 
 def product(ptr: Tensor, column: Tensor, weights: Tensor, x: Tensor, backend: str) -> Tensor:
     """Each row's weighted sum of its columns' rows of x, (num_rows, D)."""
+    # Detached: kernels with gradients of their own would make the indices that those need.
+    weights, x = weights.detach(), x.detach()
     if backend == "torch-sparse":
-        # Detached: it would ask for more indices, to compute gradients of its own.
-        weights, x = weights.detach().contiguous(), x.detach().contiguous()
         out: Tensor = torch.ops.torch_sparse.spmm_sum(
-            None, ptr.long(), column.long(), weights, None, None, x
+            None, ptr.long(), column.long(), weights.contiguous(), None, None, x.contiguous()
         )
         return out
     if not has_csr(x.device.type):
@@ -46,15 +46,14 @@ def sampled_product(ptr: Tensor, column: Tensor, x: Tensor, y: Tensor) -> Tensor
 
 
 def row_reduce(values: Tensor, ptr: Tensor, reduce: str, backend: str) -> Tensor:
-    """The "max" or "sum" of each row's edges spread over its edges again, (E,), by row."""
+    """The "max" or "sum" of each row's edges, (num_rows,), of values by row."""
     if backend == "torch-sparse":
         pick = torch.ops.torch_scatter
         kernel = pick.segment_sum_csr if reduce == "sum" else pick.segment_max_csr
         found = kernel(values, ptr.long(), None)
         reduced: Tensor = found if reduce == "sum" else found[0]
-    else:
-        reduced = torch.segment_reduce(values, reduce, offsets=ptr.long(), unsafe=True)
-    return reduced.repeat_interleave(ptr.diff(), output_size=len(values))
+        return reduced
+    return torch.segment_reduce(values, reduce, offsets=ptr.long(), unsafe=True)
 
 
 def gathered_product(ptr: Tensor, column: Tensor, weights: Tensor, x: Tensor) -> Tensor:

@@ -44,17 +44,22 @@ def sddmm(edges: list[Tensor], x: Tensor, y: Tensor, backend: str) -> Tensor:  #
 @_op("edge_softmax", "Tensor scores")
 def edge_softmax(edges: list[Tensor], scores: Tensor, backend: str) -> Tensor:
     """The softmax of each row's scores, (E,)."""
-    ptr, edge, name = edges[0], edges[2], _name(backend)
-    by_row = _by_row(scores, edge)
-    shares = (by_row - row_reduce(by_row, ptr, "max", name)).exp()
-    return _by_edge(shares / row_reduce(shares, ptr, "sum", name), edge)
+    shares = (scores - _reduced(edges, scores, "max", backend)).exp_()
+    return shares.div_(_reduced(edges, shares, "sum", backend))
 
 
 @_op("edge_sum", "Tensor values")
 def edge_sum(edges: list[Tensor], values: Tensor, backend: str) -> Tensor:
     """The sum of each row's values, at each of its edges, (E,)."""
-    ptr, edge = edges[0], edges[2]
-    return _by_edge(row_reduce(_by_row(values, edge), ptr, "sum", _name(backend)), edge)
+    return _reduced(edges, values, "sum", backend)
+
+
+def _reduced(edges: list[Tensor], values: Tensor, reduce: str, backend: str) -> Tensor:
+    ptr, column, edge, _, back_column, _ = edges
+    found = row_reduce(_by_row(values, edge), ptr, reduce, _name(backend))
+    if len(edge):  # the order of values is that of the other direction, whose columns are the rows
+        return found.index_select(0, back_column)
+    return found.repeat_interleave(ptr.diff(), output_size=len(column))
 
 
 def _back(edges: list[Tensor]) -> list[Tensor]:
@@ -63,10 +68,6 @@ def _back(edges: list[Tensor]) -> list[Tensor]:
 
 def _by_row(values: Tensor, edge: Tensor) -> Tensor:
     return values.index_select(0, edge) if len(edge) else values
-
-
-def _by_edge(values: Tensor, edge: Tensor) -> Tensor:
-    return torch.empty_like(values).index_copy_(0, edge.long(), values) if len(edge) else values
 
 
 def _name(backend: str) -> str:
