@@ -59,8 +59,8 @@ class Bipartite(nn.Module):
         interactions: (num_users, num_items), a SciPy CSR array or matrix; what is stored and not
             zero is an interaction, whatever its value.
         epsilon: added to the degrees, as LightGCN's descendants do.
-        index_dtype: ``torch.int64`` or ``torch.int32``. Plain torch takes either at the same
-            speed, so int32 only saves memory; torch-sparse knows int64 alone and makes a copy.
+        index_dtype: ``torch.int64`` or ``torch.int32``. With plain torch int32 is no
+            faster, and only saves memory; torch-sparse knows int64 alone and makes a copy.
 
     Attributes:
         weights: (E,) the normalization, by user, then by item.
