@@ -53,7 +53,7 @@ def test_the_command_prints_and_stores_tables_and_a_picture(tmp_path, capsys, mo
     assert (tmp_path / "bench.png").stat().st_size > 10_000
     assert found["sizes"] == SIZES._asdict()
     assert found["machine"]["threads"] == 1
-    assert found["machine"]["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(found["machine"]["packages"]["torch"])  # or with +cu132
     assert [row["case"]["part"] for row in found["rows"]] == ["step"] * 6 + ["ranking"] * 2 + [
         "sampling"
     ]

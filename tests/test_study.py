@@ -198,7 +198,7 @@ def test_a_row_says_what_was_run_where_and_at_what_cost(places):
     assert row == rows_of(places)[0]
     assert Run(*(row[f] for f in Run._fields)) == RUN
     assert row["params"] == PARAMS
-    assert row["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(row["versions"]["torch"])  # or with +cu132
     assert row["validation"]["ndcg@20"] == pytest.approx(max(row["curve"]), abs=1e-6)
     assert row["peak_mb"] > 50
     assert len(row["terms_by_epoch"]["feature"]) == len(row["curve"])
