@@ -435,7 +435,10 @@ def test_a_dict_of_a_class_of_its_own_stays_of_it():
     class Output(dict):
         """As Hugging Face's: keys are attributes too."""
 
-        __getattr__ = dict.__getitem__
+        def __getattr__(self, name):
+            if name in self:
+                return self[name]
+            raise AttributeError(name)  # a KeyError here breaks copy() on Python 3.10
 
     class Says(strangers.SeparateBuffers):
         def calculate_loss(self, interaction):

@@ -39,12 +39,12 @@ class Edges(NamedTuple):
     @property
     def num_rows(self) -> int:
         """Number of nodes that receive."""
-        return len(self.ptr) - 1
+        return self.ptr.shape[0] - 1  # not len(), at which torch 2.4's compiler fails
 
     @property
     def num_columns(self) -> int:
         """Number of nodes that send."""
-        return len(self.back_ptr) - 1
+        return self.back_ptr.shape[0] - 1
 
 
 class Bipartite(nn.Module):

@@ -42,7 +42,8 @@ def sampled_product(ptr: Tensor, column: Tensor, x: Tensor, y: Tensor) -> Tensor
         return gathered_sampled_product(ptr, column, x, y)
     pattern = _csr(ptr, column, torch.zeros(len(column), dtype=x.dtype, device=x.device), len(y))
     sampled: Tensor = torch.sparse.sampled_addmm(pattern, x, y.T, beta=0.0).values()
-    return sampled
+    # As they are, the values are a view of a sparse tensor, at which torch 2.4's compiler fails.
+    return sampled.clone()
 
 
 def row_reduce(values: Tensor, ptr: Tensor, reduce: str, backend: str) -> Tensor:

@@ -36,7 +36,7 @@ def spmm(edges: Edges, x: Tensor, weights: Tensor | None = None) -> Tensor:
         tensor([[21.],
                 [30.]])
     """
-    _check_rows("x", checked_edges(edges), x, edges.num_columns)
+    _check_rows("x", checked_edges(edges), x, edges.back_ptr)
     if weights is None:
         wide = widen(x)
         weights = edges.weights.to(wide.dtype)
@@ -68,8 +68,8 @@ def sddmm(edges: Edges, x: Tensor, y: Tensor) -> Tensor:
         >>> sddmm(graph.to_users, torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [5.0]]))
         tensor([ 3.,  5., 10.])
     """
-    _check_rows("x", checked_edges(edges), x, edges.num_rows)
-    _check_rows("y", edges, y, edges.num_columns)
+    _check_rows("x", checked_edges(edges), x, edges.ptr)
+    _check_rows("y", edges, y, edges.back_ptr)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be equally wide; got {x.shape[1]} and {y.shape[1]}.")
     wide_x, wide_y = _alike(x, y)
@@ -166,8 +166,9 @@ def _check_floating(name: str, edges: Edges, x: Tensor) -> None:
         )
 
 
-def _check_rows(name: str, edges: Edges, x: Tensor, rows: int) -> None:
+def _check_rows(name: str, edges: Edges, x: Tensor, ptr: Tensor) -> None:
     _check_floating(name, edges, x)
+    rows = ptr.shape[0] - 1  # edges' properties would break the graph of torch 2.4's compiler
     if x.ndim != 2 or x.shape[0] != rows:
         raise ValueError(
             f"{name} must be ({rows}, D), one row per node; got shape {tuple(x.shape)}."
