@@ -63,7 +63,7 @@ def test_with_one_seed_the_bootstrap_is_that_of_scipy_over_users():
         paired=True,
         method="percentile",
         n_resamples=20_000,
-        rng=np.random.default_rng(2),
+        random_state=np.random.default_rng(2),
     ).confidence_interval
     np.testing.assert_allclose(ours, theirs, atol=0.01)
 

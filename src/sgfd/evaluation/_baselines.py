@@ -130,7 +130,7 @@ def _nearest(
     cuts = np.flatnonzero(np.diff(np.cumsum(most) // _CELLS)) + 1
     for items in np.split(np.arange(len(counts)), cuts):
         together = (by_item[items] @ ones).tocoo()
-        row, column = (index.astype(np.int64) for index in together.coords)
+        row, column = (index.astype(np.int64) for index in (together.row, together.col))
         other = items[row] != column
         row, column, shared = row[other], column[other], together.data[other]
         similarity = shared / (np.sqrt(counts[items[row]] * counts[column]) + shrink)

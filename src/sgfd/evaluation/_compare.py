@@ -86,12 +86,12 @@ def compare(
         >>> from sgfd.evaluation import compare, Evaluation
         >>> users = np.arange(6)
         >>> plain = Evaluation(users, {"ndcg@20": np.array([0.1, 0.3, 0, 0.5, 0.4, 0.2])}, 0)
-        >>> other = Evaluation(users, {"ndcg@20": np.array([0.2, 0.5, 0, 0.8, 0.4, 0.3])}, 0)
+        >>> other = Evaluation(users, {"ndcg@20": np.array([0.2, 0.5, 0.05, 0.8, 0.37, 0.34])}, 0)
         >>> result = compare(plain, other)
         >>> print(f"{result.relative_change:+.0%} ({result.low:+.0%} to {result.high:+.0%})")
-        +47% (+18% to +71%)
+        +51% (+18% to +90%)
         >>> print(f"p = {result.t_pvalue:.3f} (t), {result.wilcoxon_pvalue:.3f} (Wilcoxon)")
-        p = 0.058 (t), 0.125 (Wilcoxon)
+        p = 0.044 (t), 0.062 (Wilcoxon)
     """
     from scipy import stats
 
