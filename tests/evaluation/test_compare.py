@@ -63,6 +63,15 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     assert interval(3) != interval(4)
 
 
+def test_a_progress_bar_counts_the_resamples_and_changes_nothing(capfd):
+    first, second = (run(values) for values in paired_values())
+    silent = compare(first, second, num_resamples=20_000)
+    assert capfd.readouterr().err == ""
+    assert compare(first, second, num_resamples=20_000, progress=True) == silent
+    assert "compare: 100%" in (shown := capfd.readouterr().err)
+    assert "20000/20000" in shown
+
+
 def test_users_are_paired_by_index_whatever_their_order():
     first, second = paired_values()
     order = np.random.default_rng(1).permutation(300)

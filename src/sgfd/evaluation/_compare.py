@@ -57,6 +57,7 @@ def compare(
     confidence: float = 0.95,
     num_resamples: int = 9999,
     seed: int = 0,
+    progress: bool = False,
 ) -> Comparison:
     """Compare two evaluations of the same users, user by user.
 
@@ -75,6 +76,7 @@ def compare(
         confidence: of the interval, between 0 and 1.
         num_resamples: bootstrap resamples.
         seed: of the resampling.
+        progress: show a progress bar.
 
     Raises:
         TypeError: for what is no ``Evaluation``.
@@ -94,6 +96,7 @@ def compare(
         p = 0.044 (t), 0.062 (Wilcoxon)
     """
     from scipy import stats
+    from tqdm import tqdm
 
     check_number("confidence", confidence, above=0, below=1)
     check_integer("num_resamples", num_resamples, at_least=1)
@@ -102,7 +105,15 @@ def compare(
     num_users = len(first)
     mean_a, mean_b = float(first.mean()), float(second.mean())
     t_pvalue = wilcoxon_pvalue = 1.0
-    with warnings.catch_warnings():
+    bar = tqdm(total=num_resamples, desc="compare", unit="resample", disable=not progress)
+
+    def changes(
+        first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], axis: int
+    ) -> npt.NDArray[np.float64]:
+        bar.update(len(first))
+        return _relative_change(first, second, axis)
+
+    with bar, warnings.catch_warnings():
         # Identical or constant differences, and fewer than ten users (older SciPy), are legal
         # here and their p-values still right; an undefined interval is documented as NaN.
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
@@ -113,7 +124,7 @@ def compare(
             wilcoxon_pvalue = float(stats.wilcoxon(second, first).pvalue)
         interval = stats.bootstrap(
             (first, second),
-            _relative_change,
+            changes,
             paired=True,
             vectorized=True,
             method="percentile",
